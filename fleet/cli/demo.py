@@ -1,0 +1,29 @@
+"""`fleet demo`: the main job on an embedded fleet."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleet.cli.options import Options, with_options
+from fleet.cli.output import write
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    app.command("demo")(with_options(_demo))
+
+
+def _demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running, to play with, until Ctrl-C.")] = False,
+    options: Options,  # noqa: ARG001 - every command takes the common options; the demo has its own fleet
+) -> int:
+    """Run the main job on an embedded fleet.
+
+    Six simulated servers and a bastion, behind real SSH on loopback; nothing of yours is read or written.
+    """
+    from fleet.demo.demo import run_demo  # noqa: PLC0415 - late: it brings asyncssh
+
+    return run_demo(keep=keep, write=write)

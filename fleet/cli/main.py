@@ -1,0 +1,155 @@
+"""The application and its boundary: every error of a run ends here, as text or JSON and an exit status."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import typer
+from typer.exceptions import TyperException
+
+from fleet.cli import changes, demo, inventory, queries
+from fleet.cli.options import Invocation, Options, OutputFormat, before_command
+from fleet.cli.output import OutputError, error_style, say, traceback_text, write
+from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Report
+from fleet.errors import FleetError, InternalError, InterruptedRunError, UsageError
+from fleet.render.jsonout import document, dumps, ndjson_summary
+from fleet.render.outcomes import refusal_line, refusal_text
+
+_TRACEBACKS = 2  # so many -v show the traceback of a bug
+
+
+def build() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(
+        name="fleet",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(help="Operate a whole fleet of OpenVPN servers at once.")(before_command())
+    for family in (queries, changes, inventory, demo):
+        family.register(app)
+    return app
+
+
+def main() -> None:
+    """The console script."""
+    _open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in the locale's charset or not, it is shown
+    # Until a run has its own way of ending, SIGTERM is a Ctrl-C too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Opens what `fleet ... <&- >&- 2>&-` has closed, or the next socket would take its number.
+
+    Python has None for such a stream. What is read is then empty, what is said is lost, and data cannot be written.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)  # the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs one command line and gives its exit status; nothing is raised but by a signal that ends the process."""
+    invocation = Invocation()
+    try:
+        try:
+            return int(build()(list(args), prog_name="fleet", standalone_mode=False, obj=invocation) or EXIT_OK)
+        except TyperException as error:
+            return _misused(args, invocation, error)
+        except OutputError:
+            raise
+        except FleetError as error:
+            return _refuse(args, invocation, error)
+        except KeyboardInterrupt:
+            return _refuse(args, invocation, InterruptedRunError("interrupted before anything was sent"))
+        except Exception as error:  # noqa: BLE001 - the boundary: no traceback reaches a user unless with -vv
+            bug = InternalError(f"a bug in fleet: {type(error).__name__}: {error}", hint=_bug_hint(args, invocation))
+            bug.__cause__ = error
+            return _refuse(args, invocation, bug)
+    except OutputError as error:
+        say(str(error))
+        return EXIT_FAILED
+
+
+def _misused(args: Sequence[str], invocation: Invocation, error: TyperException) -> int:
+    """A command line that cannot be read; one that names no command gets the help that it asks for by that."""
+    message = error.format_message().replace("Value error, ", "")  # pydantic's words, which say nothing here
+    if message.startswith("Usage: "):
+        say(message)
+        return EXIT_REFUSED
+    command = invocation.command or _command_of(args)
+    hint = f"fleet {command} --help shows what it takes" if command else "fleet --help shows the commands"
+    return _refuse(args, invocation, UsageError(message, hint=hint))
+
+
+def _refuse(args: Sequence[str], invocation: Invocation, error: FleetError) -> int:
+    """Shows an error that ended the run before it came to any server.
+
+    `args` of the JSON document are the command's own arguments; where they were not read, there are none.
+    """
+    report: Report[object] = Report(
+        invocation.command or _command_of(args),
+        invocation.args,
+        datetime.now(UTC),
+        0.0,
+        interrupted=isinstance(error, InterruptedRunError),
+        error=error,
+    )
+    options = invocation.options if invocation.complete else _options_of(args, os.environ)
+    try:
+        if options.output is OutputFormat.JSON:
+            write(dumps(document(report, lambda value: value), indent=2) + "\n")
+        elif options.output is OutputFormat.NDJSON:
+            write(ndjson_summary(report) + "\n")
+    finally:
+        say(refusal_line(error) if options.quiet else refusal_text(error, style=error_style(options)))
+        if options.verbose >= _TRACEBACKS and error.__cause__ is not None:
+            say(traceback_text(error.__cause__))
+    return report.exit_status
+
+
+def _bug_hint(args: Sequence[str], invocation: Invocation) -> str:
+    options = invocation.options if invocation.complete else _options_of(args, os.environ)
+    return "please report it" if options.verbose >= _TRACEBACKS else "please report it, with what -vv prints"
+
+
+# What a failing command line was about. Typer has given up on it, so the words are looked at one by one.
+
+
+def _command_of(args: Sequence[str]) -> str:
+    app = build()
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    return next((word for word in args if word in known), "")
+
+
+def _options_of(args: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """How an error is to be shown, as far as the words tell."""
+    form = "json" if environ.get("FLEET_JSON", "0") not in ("", "0", "false") else environ.get("FLEET_OUTPUT", "")
+    for word, following in zip(args, [*args, ""][1:], strict=True):
+        if word == "--json":
+            form = "json"
+            break  # also where something contradicts it
+        if word in ("-o", "--output"):
+            form = following
+        elif word.startswith("--output="):
+            form = word.removeprefix("--output=")
+        elif word.startswith("-o"):
+            form = word.removeprefix("-o")
+    known = form in set(OutputFormat)
+    return Options(
+        output=OutputFormat(form) if known else OutputFormat.TABLE,
+        quiet="-q" in args or "--quiet" in args,
+        verbose=_TRACEBACKS if "-vv" in args else 0,
+    )

@@ -1,0 +1,261 @@
+"""The options that every command takes, before or after its name.
+
+A command is a function with an `options: Options` parameter; `command` gives it the common options in that
+parameter's place. What stands after the command's name wins over what stands before it, and that over the
+environment.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from fleet import __version__
+from fleet.errors import InterruptedRunError, UsageError
+from fleet.render.units import parse_duration
+
+
+class OutputFormat(StrEnum):
+    """What stdout carries."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    NDJSON = "ndjson"
+    RAW = "raw"
+
+
+class When(StrEnum):
+    """When to colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The common options of one run, with their defaults. Times are in seconds.
+
+    Attributes:
+        from_environment: the names of those that only a variable of the environment gave.
+    """
+
+    inventory: str | None = None
+    limit: tuple[str, ...] = ()
+    every: bool = False
+    exclude: tuple[str, ...] = ()
+    list_hosts: bool = False
+    allow_empty: bool = False
+    force: bool = False
+    readonly: bool = False
+    output: OutputFormat = OutputFormat.TABLE
+    quiet: bool = False
+    verbose: int = 0
+    color: When = When.AUTO
+    forks: int = 64
+    connect_timeout: float | None = None
+    reply_timeout: float = 10.0
+    host_timeout: float = 30.0
+    timeout: float | None = None
+    ssh_config: str | None = None
+    from_environment: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What is known of a command line so far, for whoever has to tell how it failed.
+
+    Attributes:
+        options: as far as they were read.
+        command: its name, `inventory show` where it has two words; empty while it is not known.
+        args: the command's own arguments.
+        complete: everything was read, and `options` says what the user wants.
+    """
+
+    options: Options = field(default_factory=Options)
+    command: str = ""
+    args: tuple[str, ...] = ()
+    complete: bool = False
+
+
+def _duration(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not seconds:
+        raise typer.BadParameter("a duration is more than 0")
+    return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """A common option: its type, names (the long one last) and what typer is told of it."""
+
+    kind: Any
+    names: tuple[str, ...]
+    help: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def parameter(self, name: str, *, environment: bool) -> inspect.Parameter:
+        """The option as a parameter of a function that typer reads."""
+        variable = "FLEET_" + self.names[-1].lstrip("-").upper().replace("-", "_")
+        option = typer.Option(*self.names, help=self.help, envvar=variable if environment else None, **self.settings)
+        annotation: Any = Annotated[self.kind | None, option]
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+_DURATION = {"metavar": "DURATION", "callback": _duration}
+_PATTERN = {"metavar": "PATTERN"}
+
+_COMMON: dict[str, _Common] = {
+    "inventory": _Common(
+        str, ("-i", "--inventory"), "The inventory: a YAML or JSON file, or a program.", {"metavar": "PATH"}
+    ),
+    "limit": _Common(list[str], ("-l", "--limit"), "Servers to ask (repeatable).", _PATTERN),
+    "every": _Common(bool, ("--all",), "Ask every server of the inventory."),
+    "exclude": _Common(list[str], ("-x", "--exclude"), "Servers to leave out (repeatable).", _PATTERN),
+    "list_hosts": _Common(bool, ("--list-hosts",), "Print the servers that would be asked, and stop."),
+    "allow_empty": _Common(bool, ("--allow-empty",), "Accept a selection that names no server."),
+    "force": _Common(bool, ("--force",), "Ask daemons that the inventory marks as exclusive too."),
+    "readonly": _Common(bool, ("--readonly",), "Refuse every command that changes something."),
+    "output": _Common(OutputFormat, ("-o", "--output"), "What to print on stdout [table]."),
+    "json": _Common(bool, ("--json",), "The same as -o json."),
+    "quiet": _Common(bool, ("-q", "--quiet"), "Print nothing when all is well, else a line for each problem."),
+    "verbose": _Common(int, ("-v", "--verbose"), "Say more on stderr; -vv adds tracebacks.", {"count": True}),
+    "color": _Common(When, ("--color",), "When to colour [auto]."),
+    "forks": _Common(int, ("-f", "--forks"), "Servers to ask at a time [64].", {"min": 1, "metavar": "N"}),
+    "connect_timeout": _Common(str, ("--connect-timeout",), "For the SSH connection to a host [10s].", _DURATION),
+    "reply_timeout": _Common(str, ("--reply-timeout",), "For a daemon's greeting and each reply [10s].", _DURATION),
+    "host_timeout": _Common(str, ("--host-timeout",), "For everything on one server [30s].", _DURATION),
+    "timeout": _Common(str, ("--timeout",), "For the whole run [none].", _DURATION),
+    "ssh_config": _Common(str, ("--ssh-config",), "Read FILE in place of ~/.ssh/config.", {"metavar": "FILE"}),
+}
+
+
+def merge(outer: Options, given: Mapping[str, Any]) -> Options:
+    """The options of one place (behind the command's name, before it, the environment) over those of a weaker one.
+
+    Raises:
+        UsageError: two options of this place contradict each other.
+    """
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if changes.pop("json", False):
+        wanted = changes.setdefault("output", OutputFormat.JSON)
+        if wanted is not OutputFormat.JSON:
+            raise UsageError(f"--json and -o {wanted.value} contradict each other", hint="give one of them")
+    for name in {"limit", "exclude"} & changes.keys():
+        changes[name] = tuple(changes[name])
+    return replace(outer, **changes, from_environment=outer.from_environment - changes.keys())
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+
+def _show_version(wanted: bool | None) -> None:
+    if wanted:
+        typer.echo(f"fleet {__version__}")
+        raise typer.Exit
+
+
+_VERSION = inspect.Parameter(
+    "version",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        bool | None,
+        typer.Option("--version", help="Show fleet's version.", is_eager=True, callback=_show_version),
+    ],
+)
+
+
+def before_command() -> Callable[..., None]:
+    """The callback of the application: takes the common options that stand before the command's name."""
+
+    def callback(context: typer.Context, **given: Any) -> None:
+        given.pop("version")  # shown already, if it was asked for
+        variables = {name: given.pop(name) for name in list(given) if _is_from_environment(context, name)}
+        variables = {name: value for name, value in variables.items() if value is not None}
+        invocation = _invocation(context)
+        options = replace(merge(Options(), variables), from_environment=frozenset(variables))
+        invocation.options = merge(options, given)
+
+    parameters = [common.parameter(name, environment=True) for name, common in _COMMON.items()]
+    return _with_signature(callback, [_CONTEXT, _VERSION, *parameters])
+
+
+def between_names() -> Callable[..., None]:
+    """The callback of a family of commands: takes the common options behind the family's name."""
+
+    def callback(context: typer.Context, **given: Any) -> None:
+        invocation = _invocation(context)
+        invocation.options = merge(invocation.options, given)
+
+    parameters = [common.parameter(name, environment=False) for name, common in _COMMON.items()]
+    return _with_signature(callback, [_CONTEXT, *parameters])
+
+
+def with_options(function: Callable[..., int]) -> Callable[..., None]:
+    """A command of the application: gives the function its own parameters, and `options`.
+
+    The function returns the exit status. Its parameter `patterns`, if it has one, is the same as --limit.
+    """
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
+        if name != "options"
+    ]
+
+    def command(context: typer.Context, **given: Any) -> None:
+        common = {name: given.pop(name) for name in _COMMON}
+        invocation = _invocation(context)
+        invocation.command = context.command_path.partition(" ")[2]
+        invocation.args = tuple(_arguments(context, given))
+        if given.get("patterns"):
+            common["limit"] = [*(common["limit"] or ()), *given["patterns"]]
+        invocation.options = merge(invocation.options, common)
+        invocation.complete = True
+        try:
+            status = function(**given, options=invocation.options)
+        except KeyboardInterrupt:
+            # A run that has begun tells by itself how it ended: this one had not.
+            raise InterruptedRunError("interrupted before anything was sent") from None
+        raise typer.Exit(status)
+
+    command.__doc__ = function.__doc__
+    parameters = [common.parameter(name, environment=False) for name, common in _COMMON.items()]
+    return _with_signature(command, [*own, _CONTEXT, *parameters])
+
+
+def _invocation(context: typer.Context) -> Invocation:
+    return context.ensure_object(Invocation)
+
+
+def _is_from_environment(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def _arguments(context: typer.Context, given: Mapping[str, Any]) -> Iterator[str]:
+    """The command's own arguments in their order, those that were given."""
+    for parameter in context.command.params:
+        value = given.get(parameter.name or "") if parameter.param_type_name == "argument" else None
+        if isinstance(value, str):
+            yield value
+        else:
+            yield from value or ()
+
+
+def _with_signature(function: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
+    """Typer reads a function's parameters from its signature; one signature a command cannot be written by hand."""
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # PEP 362, unknown to mypy
+    function.__annotations__ = {}
+    return function

@@ -1,0 +1,71 @@
+"""`fleet status --file`: a saved status in the table and JSON of a live one, without asking anybody."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.cli.options import Options
+from fleet.cli.output import output_for
+from fleet.engine import Outcome, Report
+from fleet.errors import UsageError
+from fleet.inventory.model import Server, UnixEndpoint
+from fleet.management.status import Status, parse_status
+from fleet.operations.operation import Answer
+from fleet.operations.status import STATUS, ServerStatus, problem_warnings, saved_status
+
+_STDIN = "-"
+_LIMIT = 64 << 20  # bytes; security limit: a status of 100,000 clients has 20 MB
+_END = re.compile(r"^END\r?$", re.MULTILINE)
+
+
+def show_saved(path: str, options: Options) -> int:
+    """Shows a status file, or a saved reply to `status`, of any format and release.
+
+    Args:
+        path: of the file; `-` is stdin.
+        options: of which only those for output count.
+
+    Raises:
+        UsageError: it cannot be read, or is no status.
+    """
+    started, clock = datetime.now(UTC), time.monotonic()
+    text = _read(path)
+    try:
+        status: Status = parse_status(text.split("\n"))
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: {error}",
+            hint="give a file that OpenVPN's `status` directive writes, or a saved reply to `status`",
+        ) from error
+    # The file stands where a server would: one row of the same table, one entry of the same JSON.
+    place = Server("stdin" if path == _STDIN else path, path, None, UnixEndpoint(path))
+    answer: Answer[ServerStatus] = Answer(saved_status(status), text)
+    outcome = Outcome(place, time.monotonic() - clock, answer, warnings=tuple(_warnings(status, text)))
+    output = output_for(STATUS, options)
+    output.outcome(outcome)
+    return output.finish(Report(STATUS.name, ("--file", path), started, time.monotonic() - clock, (outcome,)))
+
+
+def _warnings(status: Status, text: str) -> Iterator[str]:
+    if not _END.search(text):
+        yield "no line says END, as the last one of a status does: what is shown may be only its beginning"
+    yield from problem_warnings(status.problems)
+
+
+def _read(path: str) -> str:
+    try:
+        if path == _STDIN:
+            data = sys.stdin.buffer.read(_LIMIT + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="give a file that can be read, or - for stdin") from error
+    if len(data) > _LIMIT:
+        raise UsageError(f"{path}: larger than {_LIMIT >> 20} MiB", hint="no status is as long as that")
+    return data.decode("utf-8", "surrogateescape")

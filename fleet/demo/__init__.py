@@ -1,0 +1,1 @@
+"""An embedded fleet: an in-process SSH server and simulated management daemons."""

@@ -1,0 +1,1 @@
+"""What servers exist and which of them are meant."""

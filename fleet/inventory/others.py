@@ -1,0 +1,32 @@
+"""Values of variables that are not fleet's own: kept for people to see, never for a secret to leak."""
+
+from __future__ import annotations
+
+import re
+
+from fleet.inventory.tree import MappingNode, Node, SequenceNode
+
+HIDDEN = "(hidden)"
+VAULTED = "(vaulted)"
+
+_SECRET = re.compile(
+    r"pass(word|wd|phrase)|pass$|(^|_)pass_|secret|token|credential|api_?key|private_?key(?!_file)", re.IGNORECASE
+)
+
+
+def value_of_another(name: str, node: Node) -> object:
+    """The value of a variable that is not fleet's own.
+
+    What its name calls a secret is not kept at all: no output, no log and no core dump of fleet's has it.
+
+    Args:
+        name: the variable's name, or the key inside it.
+        node: its value. Recursion is bounded by the depth that the readers allow.
+    """
+    if isinstance(node, MappingNode):
+        return {entry.key: value_of_another(entry.key, entry.value) for entry in node.entries}
+    if _SECRET.search(name):
+        return HIDDEN
+    if isinstance(node, SequenceNode):
+        return [value_of_another(name, item) for item in node.items]
+    return VAULTED if node.vaulted else node.value

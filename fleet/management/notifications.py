@@ -1,0 +1,368 @@
+"""The real-time messages of the management interface: lines that begin with `>` and answer nothing.
+
+What a daemon may send is in management notes, REAL-TIME MESSAGE FORMAT, and protocol-facts 1, "Real-time lines".
+A message that is unknown, or that is not formed as its type is, becomes an `UnknownNotification`: a daemon newer
+than fleet loses nothing, and no text of a daemon can end a session here.
+
+Servers with management-client-auth send their users' clear passwords (protocol-facts 10.11). Those values are
+replaced by `REDACTED` before any object is made of the line, so that no log and no traceback can show them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from fleet.management.replies import EchoLine, LogLine, State, parse_echo_line, parse_log_line, parse_state_line
+
+REDACTED = "[redacted]"
+_SECRET_NAMES = frozenset({"password", "response", "auth_token"})
+
+CLIENT_ENV = ">CLIENT:ENV,"
+CLIENT_ENV_END = ">CLIENT:ENV,END"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """Base of every real-time message."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownNotification(Notification):
+    """A real-time message of no known type or form: `>source:text`; source is empty where there is no colon."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextNotification(Notification):
+    """Base of the messages that fleet keeps as text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FatalNotification(TextNotification):
+    """`>FATAL:`: the daemon is about to exit; EOF follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class InfoNotification(TextNotification):
+    """`>INFO:`, other than the one that greets."""
+
+
+@dataclass(frozen=True, slots=True)
+class InfoMessageNotification(TextNotification):
+    """`>INFOMSG:`: a server's message to the user of a client daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyNotification(TextNotification):
+    """`>NOTIFY:`: a change that a user interface should show."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyNotification(TextNotification):
+    """`>PROXY:`: a client daemon asks which proxy to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteNotification(TextNotification):
+    """`>REMOTE:`: a client daemon asks whether to take this remote."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpDownNotification(TextNotification):
+    """`>UPDOWN:`: the tunnel of a client daemon went up or down, and the variables of its script."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignNotification(TextNotification):
+    """`>RSA_SIGN:` or `>PK_SIGN:`: a client daemon asks for a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedCertificateNotification(TextNotification):
+    """`>NEED-CERTIFICATE:`: a client daemon asks for a certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldNotification(Notification):
+    """`>HOLD:`: the daemon waits for `hold release`.
+
+    Attributes:
+        text: without the number.
+        wait: seconds that the daemon would have waited by itself; None before OpenVPN 2.4 (protocol-facts 5).
+    """
+
+    text: str
+    wait: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateNotification(Notification):
+    """`>STATE:`: the daemon is in another state."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class LogNotification(Notification):
+    """`>LOG:`: a line of the daemon's log."""
+
+    entry: LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class EchoNotification(Notification):
+    """`>ECHO:`: a parameter of an `echo` directive."""
+
+    entry: EchoLine
+
+
+@dataclass(frozen=True, slots=True)
+class ByteCountNotification(Notification):
+    """`>BYTECOUNT:`: bytes that a client daemon received and sent so far."""
+
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientByteCountNotification(Notification):
+    """`>BYTECOUNT_CLI:`: bytes that a server received from one client and sent to it so far."""
+
+    client_id: int
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordNeededNotification(Notification):
+    """`>PASSWORD:Need 'Auth' username/password`.
+
+    Attributes:
+        realm: what the password is for, for example `Private Key`.
+        username: a username is wanted too.
+        challenge: what follows, for example `SC:1,Enter the code`; empty where nothing does.
+    """
+
+    realm: str
+    username: bool
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordFailedNotification(Notification):
+    """`>PASSWORD:Verification Failed: 'Auth'`; detail is what follows, mostly nothing."""
+
+    realm: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedNotification(Notification):
+    """`>NEED-OK:` or `>NEED-STR:`: the daemon waits for the user's confirmation, or for a text.
+
+    Attributes:
+        text_wanted: a text (NEED-STR) rather than a confirmation (NEED-OK).
+        request: the name that the answer has to repeat.
+        message: for the user.
+    """
+
+    text_wanted: bool
+    request: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS11CountNotification(Notification):
+    """`>PKCS11ID-COUNT:`: the answer to pkcs11-id-count."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS11EntryNotification(Notification):
+    """`>PKCS11ID-ENTRY:`: the answer to pkcs11-id-get; text is what follows the index."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientNotification(Notification):
+    """`>CLIENT:` and the `>CLIENT:ENV` lines that follow it.
+
+    Every server sends ESTABLISHED, without being asked to; CONNECT, REAUTH, DISCONNECT, ADDRESS and CR_RESPONSE
+    come from those with management-client-auth (protocol-facts 1).
+
+    Attributes:
+        kind: the word behind `>CLIENT:`.
+        client_id: the CID.
+        key_id: the KID, of CONNECT, REAUTH and CR_RESPONSE.
+        address: of ADDRESS, the virtual address.
+        environment: the variables, with secret values redacted. Of ADDRESS, none.
+    """
+
+    kind: str
+    client_id: int
+    key_id: int | None = None
+    address: str | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def parse_notification(line: str) -> Notification:
+    """The notification that a whole line, `>` included, is. A `>CLIENT:` line comes back without environment.
+
+    Never raises: what is not formed as its type is comes back as UnknownNotification.
+    """
+    source, colon, text = line.removeprefix(">").partition(":")
+    if not colon:
+        return UnknownNotification("", source)
+    parser = _PARSERS.get(source)
+    if parser is not None:
+        try:
+            return parser(text)
+        except ValueError:
+            pass  # kept as it came, below
+    return UnknownNotification(source, _redact(source, text))
+
+
+def has_environment(notification: Notification) -> bool:
+    """Whether `>CLIENT:ENV` lines follow this line: after every client message but ADDRESS (protocol-facts 1)."""
+    return isinstance(notification, ClientNotification) and notification.kind != "ADDRESS"
+
+
+def parse_environment(line: str) -> tuple[str, str]:
+    """Name and value of a `>CLIENT:ENV,name=value` line, the value redacted where the name says it is secret."""
+    name, _, value = line.removeprefix(CLIENT_ENV).partition("=")
+    return name, REDACTED if _is_secret(name) else value
+
+
+def _is_secret(name: str) -> bool:
+    return name in _SECRET_NAMES or name.endswith("_password")
+
+
+def _redact(source: str, text: str) -> str:
+    """Text without the secrets that the known messages carry; those formed otherwise lose more than they need."""
+    if source == "PASSWORD" and text.startswith("Auth-Token:"):
+        return f"Auth-Token:{REDACTED}"
+    if source == "CLIENT" and text.startswith("CR_RESPONSE,"):
+        return f"CR_RESPONSE,{REDACTED}"
+    if source in {"CLIENT", "UPDOWN"} and text.startswith("ENV,"):
+        name, equals, value = text.removeprefix("ENV,").partition("=")
+        return f"ENV,{name}{equals}{REDACTED if _is_secret(name) else value}"
+    return text
+
+
+def _number(text: str) -> int:
+    """A decimal number as the daemon prints one: digits only, at most 20 (an unsigned 64-bit counter)."""
+    if not re.fullmatch(r"[0-9]{1,20}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    match = pattern.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return match
+
+
+def _parse_client(text: str) -> ClientNotification:
+    kind, *fields = text.split(",")
+    if kind in {"ESTABLISHED", "DISCONNECT"} and len(fields) == 1:
+        return ClientNotification(kind, _number(fields[0]))
+    if kind in {"CONNECT", "REAUTH"} and len(fields) == 2:  # noqa: PLR2004 - CID and KID
+        return ClientNotification(kind, _number(fields[0]), _number(fields[1]))
+    if kind == "CR_RESPONSE" and len(fields) == 3:  # noqa: PLR2004 - CID, KID and the response, which is a secret
+        return ClientNotification(kind, _number(fields[0]), _number(fields[1]))
+    if kind == "ADDRESS" and len(fields) == 3:  # noqa: PLR2004 - CID, address, and 1 for the primary one
+        return ClientNotification(kind, _number(fields[0]), address=fields[1])
+    raise ValueError(kind)
+
+
+_HOLD = re.compile(r"(?P<text>.*?)(?::(?P<wait>[0-9]{1,9}))?", re.DOTALL)
+
+
+def _parse_hold(text: str) -> HoldNotification:
+    match = _match(_HOLD, text)
+    return HoldNotification(match["text"], int(match["wait"]) if match["wait"] else None)
+
+
+_PASSWORD_NEED = re.compile(
+    r"Need '(?P<realm>[^']*)' (?P<what>username/password|password)(?: (?P<rest>.*))?", re.DOTALL
+)
+_PASSWORD_FAILED = re.compile(r"Verification Failed: '(?P<realm>[^']*)'(?: (?P<rest>.*))?", re.DOTALL)
+
+
+def _parse_password(text: str) -> Notification:
+    if need := _PASSWORD_NEED.fullmatch(text):
+        return PasswordNeededNotification(need["realm"], need["what"] == "username/password", need["rest"] or "")
+    failed = _match(_PASSWORD_FAILED, text)
+    return PasswordFailedNotification(failed["realm"], failed["rest"] or "")
+
+
+_NEED = re.compile(r"Need '(?P<request>[^']*)' (?:confirmation|input) MSG:(?P<message>.*)", re.DOTALL)
+
+
+def _parse_need_ok(text: str) -> NeedNotification:
+    match = _match(_NEED, text)
+    return NeedNotification(text_wanted=False, request=match["request"], message=match["message"])
+
+
+def _parse_need_str(text: str) -> NeedNotification:
+    match = _match(_NEED, text)
+    return NeedNotification(text_wanted=True, request=match["request"], message=match["message"])
+
+
+def _parse_bytecount(text: str) -> ByteCountNotification:
+    bytes_in, bytes_out = map(_number, text.split(","))
+    return ByteCountNotification(bytes_in, bytes_out)
+
+
+def _parse_bytecount_cli(text: str) -> ClientByteCountNotification:
+    client_id, bytes_in, bytes_out = map(_number, text.split(","))
+    return ClientByteCountNotification(client_id, bytes_in, bytes_out)
+
+
+_PKCS11_ENTRY = re.compile(r"'(?P<index>[0-9]{1,9})'(?:, ?(?P<text>.*))?", re.DOTALL)
+
+
+def _parse_pkcs11_entry(text: str) -> PKCS11EntryNotification:
+    match = _match(_PKCS11_ENTRY, text)
+    return PKCS11EntryNotification(int(match["index"]), match["text"] or "")
+
+
+def _parse_updown(text: str) -> UpDownNotification:
+    return UpDownNotification(_redact("UPDOWN", text))
+
+
+_PARSERS: Mapping[str, Callable[[str], Notification]] = {
+    "BYTECOUNT": _parse_bytecount,
+    "BYTECOUNT_CLI": _parse_bytecount_cli,
+    "CLIENT": _parse_client,
+    "ECHO": lambda text: EchoNotification(parse_echo_line(text)),
+    "FATAL": FatalNotification,
+    "HOLD": _parse_hold,
+    "INFO": InfoNotification,
+    "INFOMSG": InfoMessageNotification,
+    "LOG": lambda text: LogNotification(parse_log_line(text)),
+    "NEED-CERTIFICATE": NeedCertificateNotification,
+    "NEED-OK": _parse_need_ok,
+    "NEED-STR": _parse_need_str,
+    "NOTIFY": NotifyNotification,
+    "PASSWORD": _parse_password,
+    "PKCS11ID-COUNT": lambda text: PKCS11CountNotification(_number(text)),
+    "PKCS11ID-ENTRY": _parse_pkcs11_entry,
+    "PK_SIGN": SignNotification,
+    "PROXY": ProxyNotification,
+    "REMOTE": RemoteNotification,
+    "RSA_SIGN": SignNotification,
+    "STATE": lambda text: StateNotification(parse_state_line(text)),
+    "UPDOWN": _parse_updown,
+}

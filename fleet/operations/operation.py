@@ -1,0 +1,89 @@
+"""The shape that everything done to a fleet has: perform it on one server, show it as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from fleet.management.commands import Command
+from fleet.operations.columns import Column
+from fleet.operations.conversation import Conversation
+
+T = TypeVar("T")
+Row = Sequence[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What one server answered.
+
+    Attributes:
+        value: the value that tables and JSON are made of.
+        raw: the daemon's own text, with newline ends.
+    """
+
+    value: T
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One thing done to each server of a run.
+
+    Attributes:
+        name: the subcommand's name, `command` in JSON.
+        perform: does it on one server.
+        columns: of the table, without the column of the server's name, which every table begins with.
+        rows: the rows of one server's value, each with one cell per column.
+        totals: the last row, from all values, or None where there is nothing to add up.
+        result: what JSON shows of one server's value.
+        nobody: what to tell people where there is no row at all, or None.
+        changes: it changes daemons or their clients.
+    """
+
+    name: str
+    perform: Callable[[Conversation], Awaitable[Answer[T]]]
+    columns: tuple[Column, ...]
+    rows: Callable[[T], Iterable[Row]]
+    totals: Callable[[Sequence[T]], Row] | None = None
+    result: Callable[[T], object] = lambda value: value
+    nobody: str | None = None
+    changes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[T]):
+    """A read-only management command: one table entry from which CLI, help, table and JSON follow.
+
+    Attributes:
+        name: the subcommand's name.
+        help: its help text, first line the summary.
+        command: what is sent.
+        columns: of the table, without the server's name.
+        rows: the rows of one server's value.
+        key: where the value is no object of its own, the key under which JSON shows it.
+    """
+
+    name: str
+    help: str
+    command: Command[T]
+    columns: tuple[Column, ...]
+    rows: Callable[[T], Iterable[Row]]
+    key: str | None = None
+
+    def operation(self) -> Operation[T]:
+        """The query as the operation that the engine performs."""
+        return Operation(self.name, self._perform, self.columns, self.rows, result=self._result)
+
+    def _result(self, value: T) -> object:
+        return value if self.key is None else {self.key: value}
+
+    async def _perform(self, conversation: Conversation) -> Answer[T]:
+        (reply,) = await conversation.ask(self.command)
+        return Answer(reply.result(), reply.text())
+
+
+def texts(*replies: Any) -> str:
+    """The daemon's own text of several replies, one behind the other."""
+    return "".join(reply.text() for reply in replies)

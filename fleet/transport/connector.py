@@ -1,0 +1,123 @@
+"""What the pool needs of asyncssh: resolve, connect, open a channel, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import asyncssh
+
+from fleet.errors import JumpFailedError, ServerError
+from fleet.inventory.model import ManagementEndpoint, SSHSettings
+from fleet.transport import failures
+from fleet.transport.dial import Names
+from fleet.transport.handshake import CLOSE_TIMEOUT, Handshake, let_go
+from fleet.transport.identities import Keyring
+from fleet.transport.options import SSHOptions
+from fleet.transport.resolve import Resolved, Resolver
+from fleet.transport.stream import SSHStream, open_channel
+from fleet.transport.tasks import Tasks
+
+MAX_HANDSHAKES = 8
+"""Logins that begin at a time at one SSH server: a default sshd starts to drop them at ten (MaxStartups)."""
+
+_Address = tuple[SSHSettings | None, str, int]
+
+
+class Connector:
+    """Makes SSH connections for one run.
+
+    Raises:
+        UsageError: a file that the options name cannot be read.
+    """
+
+    def __init__(self, options: SSHOptions, tasks: Tasks) -> None:
+        _silence()
+        self._tasks = tasks
+        self._keyring = Keyring()
+        self._names = Names()
+        self._resolver = Resolver(options, self._keyring)
+        self._resolver.check()
+        self._resolved: dict[SSHSettings, Resolved] = {}
+        self._handshakes: dict[_Address, asyncio.Semaphore] = {}
+
+    async def jump(self, settings: SSHSettings) -> SSHSettings | None:
+        """The jump host before a host, of the inventory or of ssh_config.
+
+        Raises:
+            JumpFailedError: the way leads back to where it has been.
+            ServerError: the settings cannot be used.
+        """
+        seen = {settings}
+        first = hop = (await self._resolve(settings)).jump
+        while hop is not None:
+            if hop in seen:
+                raise JumpFailedError(
+                    f"jump host {hop.host} is behind itself", hint="correct ProxyJump in ssh_config, or jump"
+                )
+            seen.add(hop)
+            name = hop.host
+            try:
+                hop = (await self._resolve(hop)).jump
+            except ServerError as exc:
+                raise failures.of_jump(exc, name) from exc
+        return first
+
+    async def connect(
+        self, settings: SSHSettings, via: asyncssh.SSHClientConnection | None
+    ) -> asyncssh.SSHClientConnection:
+        """A connection that is logged in.
+
+        Args:
+            settings: where to.
+            via: the connection to the jump host, or None.
+
+        Raises:
+            ServerError: see `failures`.
+        """
+        resolved = await self._resolve(settings)
+        address = (resolved.jump, resolved.host.lower(), resolved.port)
+        slots = self._handshakes.setdefault(address, asyncio.Semaphore(MAX_HANDSHAKES))
+        async with slots:
+            handshake = Handshake(resolved, via, keyring=self._keyring, names=self._names, tasks=self._tasks)
+            return await handshake.run()
+
+    async def open_channel(
+        self, connection: asyncssh.SSHClientConnection, settings: SSHSettings, endpoint: ManagementEndpoint
+    ) -> SSHStream:
+        """A channel to a management endpoint.
+
+        Raises:
+            ServerError: see `failures.of_channel`.
+        """
+        timeout = (await self._resolve(settings)).connect_timeout
+        return await open_channel(connection, endpoint, tasks=self._tasks, connect_timeout=timeout)
+
+    def jump_failed(self, exc: ServerError, jump: SSHSettings) -> ServerError:
+        """The error of the hosts behind a jump host that failed."""
+        return failures.of_jump(exc, jump.host)
+
+    async def closed(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Wait until a connection that was closed is gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await connection.wait_closed()
+                return
+        await let_go(connection)
+
+    async def close(self) -> None:
+        """Let go of what is not a connection."""
+        await self._keyring.close()
+
+    async def _resolve(self, settings: SSHSettings) -> Resolved:
+        if settings not in self._resolved:
+            self._resolved[settings] = await asyncio.to_thread(self._resolver.resolve, settings)
+        return self._resolved[settings]
+
+
+def _silence() -> None:
+    """Keep asyncssh's own log off the terminal, where no one has set up logging for it."""
+    log = logging.getLogger("asyncssh")
+    if not any(isinstance(handler, logging.NullHandler) for handler in log.handlers):
+        log.addHandler(logging.NullHandler())

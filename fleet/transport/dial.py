@@ -1,0 +1,275 @@
+"""The bytes under an SSH connection: a TCP connection, a channel through a jump host, or a ProxyCommand.
+
+asyncssh takes a `Dialer` for its tunnel. So the name look-up has threads of its own (asyncio's default executor has
+few, and slow names would hold up everything else), every step can be told apart, and what a peer says before its
+greeting is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import asyncssh
+
+from fleet.transport.progress import MAX_SAID, Phase, Progress
+from fleet.transport.tasks import Tasks
+
+MAX_LOOKUPS = 64
+"""Names looked up at a time: as many as the default number of forks."""
+
+READ_SIZE = 64 * 1024
+"""Bytes of a ProxyCommand's standard error read, and forgotten, at a time."""
+
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+Addresses = Sequence[Address]
+
+
+class Names:
+    """Looks up names in daemon threads: a resolver that hangs holds up neither the loop nor the end of the run."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(MAX_LOOKUPS)
+
+    async def lookup(self, host: str, port: int, family: int) -> Addresses:
+        """The addresses of a name, in the system's order.
+
+        Raises:
+            OSError: socket.gaierror, the name has none.
+            UnicodeError: the name cannot be one.
+        """
+        with contextlib.suppress(socket.gaierror):
+            return _addresses(host, port, family, socket.AI_NUMERICHOST)
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Addresses] = loop.create_future()
+
+        def settle(found: Addresses | Exception) -> None:
+            self._free.release()
+            if answer.done():
+                return  # nobody waits any more
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def look_up() -> None:
+            found: Addresses | Exception
+            try:
+                found = _addresses(host, port, family, 0)
+            except (OSError, UnicodeError) as exc:
+                found = exc
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(settle, found)
+
+        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        return await answer
+
+
+def _addresses(host: str, port: int, family: int, flags: int) -> Addresses:
+    return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
+
+
+async def connect_tcp(addresses: Addresses, local_address: tuple[str, int] | None, deadline: float) -> socket.socket:
+    """A socket connected to the first address that answers.
+
+    An address that does not answer has its share of the time only, so that the next one has some left.
+
+    Args:
+        addresses: where to; at least one.
+        local_address: where from (BindAddress), or None.
+        deadline: in the loop's time.
+
+    Raises:
+        OSError: what the last address said.
+    """
+    loop = asyncio.get_running_loop()
+    for left in range(len(addresses) - 1, 0, -1):
+        share = (deadline - loop.time()) / (left + 1)
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(share):
+                return await _connect(addresses[-1 - left], local_address)
+    return await _connect(addresses[-1], local_address)
+
+
+async def _connect(address: Address, local_address: tuple[str, int] | None) -> socket.socket:
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        if local_address:
+            sock.bind(local_address)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Dialer:
+    """What asyncssh opens its connection through.
+
+    Attributes:
+        via: the connection to the jump host, or None.
+        proxy_command: ssh_config's ProxyCommand, or None; not asked where there is a jump host.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: Names,
+        tasks: Tasks,
+        progress: Progress,
+        via: asyncssh.SSHClientConnection | None,
+        proxy_command: Sequence[str] | None,
+        family: int,
+        local_address: tuple[str, int] | None,
+        deadline: float,
+    ) -> None:
+        self.via = via
+        self.proxy_command = proxy_command
+        self.proxy: Proxy | None = None
+        self._names = names
+        self._tasks = tasks
+        self._progress = progress
+        self._family = family
+        self._local_address = local_address
+        self._deadline = deadline
+
+    async def create_connection(
+        self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
+    ) -> tuple[Any, Any]:
+        """Called by asyncssh: the bytes' way to the host, with the SSH connection on top."""
+
+        def listener() -> Listener:
+            return Listener(session_factory(), self._progress, self.proxy)
+
+        if self.via is not None:
+            self._progress.phase = Phase.JUMP
+            opening = self.via.create_connection(cast("Any", listener), remote_host, remote_port)
+            channel, session = await self._tasks.run(opening, late=lambda late: late[0].abort())
+            return channel, cast("Any", session).connection
+        if self.proxy_command is not None:
+            self._progress.phase = Phase.PROXY
+            self.proxy = Proxy(self.proxy_command, self._progress)
+            sock = self.proxy.socket
+        else:
+            sock = await self._tcp(remote_host, remote_port)
+        transport, protocol = await asyncio.get_running_loop().create_connection(listener, sock=sock)
+        return transport, protocol.connection
+
+    async def _tcp(self, host: str, port: int) -> socket.socket:
+        self._progress.phase = Phase.DNS
+        addresses = await self._names.lookup(host, port, self._family)
+        self._progress.phase = Phase.TCP
+        return await connect_tcp(addresses, self._local_address, self._deadline)
+
+    def close(self) -> None:
+        """Part of what asyncssh wants of a tunnel; the jump host's connection is shared and stays."""
+
+    async def wait_closed(self) -> None:
+        """Part of what asyncssh wants of a tunnel."""
+
+
+class Proxy:
+    """A running ProxyCommand.
+
+    Its input and output are one end of a socket pair, and a thread collects what it complains of and its end: asyncio's
+    own subprocesses log a warning where a child has ended before it is closed.
+
+    Attributes:
+        socket: the other end, which whoever connects it closes.
+
+    Raises:
+        OSError: the command cannot be run.
+    """
+
+    def __init__(self, command: Sequence[str], progress: Progress) -> None:
+        self.socket, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the user's own ssh_config names it, and no shell reads it
+                list(command),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except BaseException:
+            self.socket.close()
+            raise
+        finally:
+            theirs.close()
+        self.socket.setblocking(False)
+        self._collector = threading.Thread(target=self._collect, args=(progress,), name="ProxyCommand", daemon=True)
+        self._collector.start()
+
+    def _collect(self, progress: Progress) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        with self._process.stderr as complaints:
+            progress.complaint = complaints.readline(MAX_SAID)
+            while complaints.read(READ_SIZE):
+                pass  # read on, so that the command is never held up
+        self._process.wait()
+
+    def end(self) -> None:
+        """End the command and what it started; it may have ended by itself."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def ended(self, grace_timeout: float) -> None:
+        """Wait until all that the command said is there, for some seconds at most."""
+        await asyncio.to_thread(self._collector.join, grace_timeout)
+
+
+class Listener(asyncio.Protocol):
+    """Stands before an SSH connection and keeps the first bytes that come."""
+
+    def __init__(self, connection: Any, progress: Progress, proxy: Proxy | None) -> None:
+        self.connection = connection
+        self._progress = progress
+        self._proxy = proxy
+
+    def connection_made(self, transport: Any) -> None:
+        """The way stands."""
+        if self._proxy is None:
+            self._progress.phase = Phase.GREETING
+        self.connection.connection_made(transport)
+
+    def session_started(self) -> None:
+        """The channel through the jump host stands."""
+        self.connection.session_started()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Keep the first bytes, and pass all on."""
+        room = MAX_SAID - len(self._progress.said)
+        if room > 0:
+            self._progress.said += data[:room]
+        self.connection.data_received(data, datatype)
+        if self._progress.phase in (Phase.GREETING, Phase.PROXY) and self.connection.get_extra_info("server_version"):
+            self._progress.phase = Phase.KEY_EXCHANGE
+
+    def eof_received(self) -> None:
+        """Pass on."""
+        self.connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass on, and end the ProxyCommand."""
+        self.connection.connection_lost(exc)
+        if self._proxy is not None:
+            self._proxy.end()
+
+    def pause_writing(self) -> None:
+        """Pass on."""
+        self.connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on."""
+        self.connection.resume_writing()

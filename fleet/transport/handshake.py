@@ -1,0 +1,209 @@
+"""One SSH connection from nothing to logged in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+
+import asyncssh
+
+from fleet.transport import failures
+from fleet.transport.dial import Dialer, Names
+from fleet.transport.identities import Keyring, Offer
+from fleet.transport.progress import Phase, Progress
+from fleet.transport.resolve import Resolved
+from fleet.transport.tasks import Tasks
+from fleet.transport.trust import Trust
+
+MAX_LOSSES = 5
+"""Connections lost before the login, silently; a server that says it is overloaded is asked until the time is over."""
+
+FIRST_PAUSE = 0.1
+"""Seconds, doubled after each loss, each half to one and a half times as long: a burst is not to come back as one."""
+
+LONGEST_PAUSE = 1.6
+"""Seconds."""
+
+MAX_PIN_TRIES = 4
+"""Types of host keys that a host is asked for, where its pin is a fingerprint and does not say which."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds for asyncssh to let go of a connection; it needs a few turns of the loop."""
+
+
+class _Client(asyncssh.SSHClient):
+    """Sees what asyncssh says of one connection; never accepts a key but one whose fingerprint is pinned."""
+
+    def __init__(self, trust: Trust, progress: Progress) -> None:
+        self.connection: asyncssh.SSHClientConnection | None = None
+        self.offered: asyncssh.SSHKey | None = None
+        self._trust = trust
+        self._progress = progress
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self.connection = conn
+
+    def begin_auth(self, username: str) -> None:  # noqa: ARG002 - asyncssh's signature
+        self._progress.phase = Phase.LOGIN
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
+        self.offered = key
+        return self._trust.pinned(key)
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
+        self.offered = key
+        return False
+
+
+class Handshake:
+    """Logs in to one host, with some tries where a connection is lost before the login is done.
+
+    Nothing is tried again once the login is done or refused.
+    """
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        via: asyncssh.SSHClientConnection | None,
+        *,
+        keyring: Keyring,
+        names: Names,
+        tasks: Tasks,
+    ) -> None:
+        self._resolved = resolved
+        self._via = via
+        self._keyring = keyring
+        self._names = names
+        self._tasks = tasks
+        self._progress = Progress()
+        self._deadline = 0.0
+
+    async def run(self) -> asyncssh.SSHClientConnection:
+        """The connection, logged in.
+
+        The clock of the connect timeout starts here: the wait for a free handshake and the jump host's own
+        connection are not counted.
+
+        Raises:
+            ServerError: by phase, see `failures`.
+        """
+        offer: Offer | None = None
+        try:
+            async with asyncio.timeout(self._resolved.connect_timeout) as clock:
+                self._deadline = clock.when() or 0.0
+                offer = await self._keyring.offer(self._resolved.identities)
+                return await self._log_in(offer)
+        except Exception as exc:
+            account = offer.account() if offer else ""
+            error = failures.of_handshake(exc, self._resolved, self._progress, account)
+            if error is exc:
+                raise
+            raise error from exc
+        finally:
+            if offer is not None:
+                await offer.close()
+
+    async def _log_in(self, offer: Offer) -> asyncssh.SSHClientConnection:
+        refused: list[asyncssh.SSHKey] = []
+        while True:
+            client = _Client(self._resolved.trust, self._progress)
+            try:
+                return await self._until_not_lost(client, offer, refused)
+            except asyncssh.HostKeyNotVerifiable as exc:
+                if client.offered is not None:
+                    refused.append(client.offered)
+                pins = self._resolved.trust.pins
+                if client.offered is None or not (pins and pins.fingerprints) or len(refused) == MAX_PIN_TRIES:
+                    raise self._resolved.trust.refusal(exc.reason, refused) from exc
+            except asyncssh.KeyExchangeFailed as exc:
+                if not refused:
+                    raise
+                raise self._resolved.trust.refusal(exc.reason, refused) from exc
+
+    async def _until_not_lost(
+        self, client: _Client, offer: Offer, refused: Sequence[asyncssh.SSHKey]
+    ) -> asyncssh.SSHClientConnection:
+        losses = 0
+        while True:
+            losses += 1
+            self._progress.begin()
+            try:
+                return await self._connect(client, offer, refused)
+            except (asyncssh.ConnectionLost, OSError) as exc:
+                if not failures.is_passing_loss(exc, self._progress):
+                    raise
+                if losses >= MAX_LOSSES and not failures.is_overload(self._progress):
+                    raise
+            self._progress.lost = losses
+            pause = min(FIRST_PAUSE * 2 ** (losses - 1), LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, keeps no secret
+
+    async def _connect(
+        self, client: _Client, offer: Offer, refused: Sequence[asyncssh.SSHKey]
+    ) -> asyncssh.SSHClientConnection:
+        resolved = self._resolved
+        dialer = Dialer(
+            names=self._names,
+            tasks=self._tasks,
+            progress=self._progress,
+            via=self._via,
+            proxy_command=resolved.proxy_command,
+            family=resolved.family,
+            local_address=resolved.local_address,
+            deadline=self._deadline,
+        )
+        try:
+            return await asyncssh.connect(
+                resolved.host,
+                resolved.port,
+                tunnel=dialer,
+                config=None,  # or asyncssh would read ~/.ssh/config, and for this name
+                options=None,
+                client_factory=lambda: client,
+                username=resolved.user,
+                known_hosts=resolved.trust.trusted,
+                host_key_alias=resolved.trust.name,
+                server_host_key_algs=resolved.trust.algorithms(_algorithms(refused)),
+                client_keys=offer.keys or None,  # an empty list would be asyncssh's own default files
+                agent_path=None,  # the offer holds the agent's keys already
+                passphrase=None,
+                preferred_auth="publickey",
+                password_auth=False,
+                kbdint_auth=False,
+                host_based_auth=False,
+                client_host_keysign=False,
+                gss_host=None,  # a GSS key exchange would not look at the host key
+                pkcs11_provider=None,
+                agent_forwarding=False,
+                x11_forwarding=False,
+                x509_trusted_certs=None,
+                x509_trusted_cert_paths=(),
+                canonicalize_hostname=False,
+                connect_timeout=None,  # the clocks are fleet's, which can say what was late
+                login_timeout=0,
+                **resolved.extra,
+            )
+        except BaseException:
+            if client.connection is not None:
+                await let_go(client.connection)
+            if dialer.proxy is not None:
+                dialer.proxy.end()
+                await dialer.proxy.ended(CLOSE_TIMEOUT)
+            raise
+
+
+def _algorithms(keys: Sequence[asyncssh.SSHKey]) -> list[str]:
+    found: list[str] = []
+    for key in keys:
+        found += [algorithm.decode("ascii") for algorithm in key.sig_algorithms]
+    return found
+
+
+async def let_go(connection: asyncssh.SSHClientConnection) -> None:
+    """End a connection without a word, and wait until asyncssh has forgotten it."""
+    connection.abort()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.wait_closed()

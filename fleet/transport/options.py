@@ -1,0 +1,26 @@
+"""What the command line may say about SSH for all servers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_CONNECT_TIMEOUT = 10.0
+"""Seconds, where neither the command line nor ssh_config says (contract, Running)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SSHOptions:
+    """Options of a run; what the inventory says about a host wins over ssh_config, and these win over both.
+
+    Attributes:
+        config_files: ssh_config files to read; None is ~/.ssh/config where there is one, () is none at all.
+        known_hosts: files to read instead of those that ssh_config names and instead of the usual ones.
+        connect_timeout: seconds that an SSH connection may take (name look-up, TCP, key exchange and login, tries
+            after a lost handshake included), that a channel through it may take after that, and that a connection
+            to a socket of this machine may take. None is ssh_config's ConnectTimeout, else 10.
+    """
+
+    config_files: tuple[Path, ...] | None = None
+    known_hosts: tuple[Path, ...] | None = None
+    connect_timeout: float | None = None

@@ -1,0 +1,229 @@
+"""The connections of one run: one for each SSH endpoint, shared by its daemons and by the hosts behind it.
+
+A connection lives from the first server that wants it to the last one of those that the run was planned for; a jump
+host's lives to the end. One failed attempt answers all who wait for that endpoint, and all who come later: five
+thousand servers behind a dead jump host are five thousand errors after one timeout. Only a server that asks a second
+time gets another attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fleet.errors import InternalError, InterruptedRunError, ServerError
+from fleet.inventory.model import Server, SSHSettings
+from fleet.transport.local import LocalStream, open_local
+from fleet.transport.options import DEFAULT_CONNECT_TIMEOUT, SSHOptions
+from fleet.transport.tasks import Tasks
+
+if TYPE_CHECKING:
+    from asyncssh import SSHClientConnection
+
+    from fleet.transport.connector import Connector
+    from fleet.transport.stream import SSHStream
+
+MAX_IDLE = 64
+"""Connections kept for daemons that are still to come; of more, the one unused for longest is closed."""
+
+GRACE_TIMEOUT = 3.0
+"""Seconds for everything to end when a transport is left."""
+
+
+class _Endpoint:
+    """One SSH endpoint: its connection, or the attempt to have one, or why there is none."""
+
+    def __init__(self, settings: SSHSettings) -> None:
+        self.settings = settings
+        self.planned: set[str] = set()
+        self.users = 0
+        self.waiting = 0
+        self.leads_on = False
+        self.attempt: asyncio.Task[SSHClientConnection] | None = None
+        self.connection: SSHClientConnection | None = None
+        self.failure: ServerError | None = None
+
+
+class Transport:
+    """The way to the servers of one run.
+
+    Args:
+        servers: all that this run may ask; a connection is closed when the last of its servers was served.
+        options: what the command line says.
+    """
+
+    def __init__(self, servers: Sequence[Server], options: SSHOptions | None = None) -> None:
+        self._options = options or SSHOptions()
+        self._endpoints: dict[SSHSettings, _Endpoint] = {}
+        self._idle: dict[_Endpoint, None] = {}
+        self._tasks = Tasks()
+        self._connector: Connector | None = None
+        for server in servers:
+            if server.ssh is not None:
+                self._endpoint(server.ssh).planned.add(server.name)
+
+    async def __aenter__(self) -> Self:
+        """Get ready; nothing is connected yet.
+
+        Raises:
+            UsageError: a file that the options name cannot be read.
+        """
+        if self._endpoints:
+            self._connector = self._new_connector()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close all connections and wait, for some seconds at most, until nothing of them is left."""
+        closing = asyncio.create_task(self._close())
+        interrupted: asyncio.CancelledError | None = None
+        while not closing.done():
+            try:
+                await asyncio.wait([closing])
+            except asyncio.CancelledError as cancelled:  # the closes have a limit of their own, and end first
+                interrupted = cancelled
+        closing.result()
+        if interrupted is not None:
+            raise interrupted
+
+    @asynccontextmanager
+    async def channel(self, server: Server) -> AsyncIterator[SSHStream | LocalStream]:
+        """A stream to a server's management endpoint, closed when the block is left.
+
+        Raises:
+            ServerError: and nothing else but CancelledError.
+        """
+        if server.ssh is None:
+            stream: SSHStream | LocalStream
+            stream = await open_local(server.management, self._options.connect_timeout or DEFAULT_CONNECT_TIMEOUT)
+            try:
+                yield stream
+            finally:
+                await stream.close()
+            return
+        if self._connector is None:  # a server that was not planned for
+            self._connector = self._new_connector()
+        endpoint = self._endpoint(server.ssh)
+        again = server.name not in endpoint.planned
+        endpoint.users += 1
+        self._idle.pop(endpoint, None)
+        try:
+            connection = await self._connected(endpoint, again=again)
+            stream = await self._connector.open_channel(connection, server.ssh, server.management)
+            try:
+                yield stream
+            finally:
+                await stream.close()
+        finally:
+            endpoint.users -= 1
+            endpoint.planned.discard(server.name)
+            self._release(endpoint)
+
+    def _new_connector(self) -> Connector:
+        from fleet.transport.connector import Connector  # noqa: PLC0415 - asyncssh takes 0.3 s to import
+
+        return Connector(self._options, self._tasks)
+
+    def _endpoint(self, settings: SSHSettings) -> _Endpoint:
+        if settings not in self._endpoints:
+            self._endpoints[settings] = _Endpoint(settings)
+        return self._endpoints[settings]
+
+    async def _connected(self, endpoint: _Endpoint, *, again: bool) -> SSHClientConnection:
+        """The endpoint's connection: the one there is, or the one being made, or a new one."""
+        if again and endpoint.attempt is None:
+            endpoint.failure = None
+        if endpoint.connection is not None and not endpoint.connection.is_closed():
+            return endpoint.connection
+        if endpoint.failure is not None:
+            raise _copy(endpoint.failure) from endpoint.failure
+        attempt = endpoint.attempt
+        if attempt is None:
+            attempt = endpoint.attempt = self._tasks.spawn(self._attempt(endpoint, again=again))
+        await self._wait(endpoint, attempt)
+        if attempt.cancelled():
+            raise InterruptedRunError("the run ended before the SSH connection stood")
+        error = attempt.exception()
+        if isinstance(error, ServerError):
+            raise _copy(error) from error
+        if error is not None:
+            raise InternalError(f"{type(error).__name__} in the SSH connection: {error}") from error
+        return attempt.result()
+
+    async def _wait(self, endpoint: _Endpoint, attempt: asyncio.Task[SSHClientConnection]) -> None:
+        """Wait for an attempt that others may wait for too; the last one to leave cancels it."""
+        endpoint.waiting += 1
+        try:
+            await asyncio.wait([attempt])
+        finally:
+            endpoint.waiting -= 1
+            if endpoint.attempt is attempt and (attempt.done() or not endpoint.waiting):
+                endpoint.attempt = None
+                attempt.cancel()
+
+    async def _attempt(self, endpoint: _Endpoint, *, again: bool) -> SSHClientConnection:
+        assert self._connector is not None  # noqa: S101 - made before the first endpoint is asked for
+        try:
+            via = await self._way(endpoint, again=again)
+            connection = await self._connector.connect(endpoint.settings, via)
+        except ServerError as exc:
+            endpoint.failure = exc
+            raise
+        endpoint.connection = connection
+        return connection
+
+    async def _way(self, endpoint: _Endpoint, *, again: bool) -> SSHClientConnection | None:
+        """The connection to the endpoint's jump host, if it has one.
+
+        Raises:
+            JumpFailedError: the jump host failed.
+        """
+        assert self._connector is not None  # noqa: S101 - made before the first endpoint is asked for
+        jump = await self._connector.jump(endpoint.settings)
+        if jump is None:
+            return None
+        before = self._endpoint(jump)
+        before.leads_on = True
+        self._idle.pop(before, None)
+        try:
+            return await self._connected(before, again=again)
+        except ServerError as exc:
+            raise self._connector.jump_failed(exc, jump) from exc
+
+    def _release(self, endpoint: _Endpoint) -> None:
+        """Close what nobody needs any more."""
+        if endpoint.users or endpoint.leads_on or endpoint.connection is None:
+            return
+        if not endpoint.planned:
+            self._disconnect(endpoint)
+            return
+        self._idle[endpoint] = None
+        if len(self._idle) > MAX_IDLE:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            self._disconnect(oldest)
+
+    def _disconnect(self, endpoint: _Endpoint) -> None:
+        connection, endpoint.connection = endpoint.connection, None
+        if connection is not None and self._connector is not None:
+            connection.close()
+            self._tasks.spawn(self._connector.closed(connection))
+
+    async def _close(self) -> None:
+        for endpoint in self._endpoints.values():
+            if endpoint.attempt is not None:
+                endpoint.attempt.cancel()
+        for endpoint in sorted(self._endpoints.values(), key=lambda endpoint: endpoint.leads_on):
+            self._disconnect(endpoint)  # those behind a jump host before it
+        await self._tasks.finish(GRACE_TIMEOUT)
+        if self._connector is not None:
+            await self._connector.close()
+
+
+def _copy(error: ServerError) -> ServerError:
+    """One failure is the outcome of several servers; each has an error of its own."""
+    return type(error)(error.message, hint=error.hint)

@@ -1,0 +1,164 @@
+"""Cancelled at any step, a transport leaves no task, no socket, no connection at the other side, and no word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import selectors
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.inventory.model import Server, UnixEndpoint
+from fleet.transport import Transport
+from lab.processes import descendants
+from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh, until
+
+MAX_STEPS = 2000
+Scene = Callable[[], contextlib.AbstractAsyncContextManager[tuple[list[Server], Callable[[], Awaitable[None]]]]]
+
+
+class Steps(selectors.DefaultSelector):
+    """Counts the turns of the loop, and does something after so many: waiting for a thread or a packet is one turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: int | None = None
+        self.then: Callable[[], object] = bool
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.left == 0:
+            self.left, timeout = None, 0
+            self.then()
+        elif self.left is not None:
+            self.left -= 1
+        return super().select(timeout)
+
+
+def open_sockets() -> int:
+    count = 0
+    for file in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the folder's own descriptor is gone by then
+            count += str(file.readlink()).startswith("socket:")
+    return count
+
+
+async def one_run(servers: list[Server]) -> None:
+    async with Transport(servers, OPTIONS) as transport:
+
+        async def ask(server: Server) -> None:
+            async with transport.channel(server) as stream:
+                assert await stream.read() == GREETING
+                await stream.write(b"pid\n")
+                assert await stream.read() == b"pid\n"
+
+        await asyncio.gather(*(ask(server) for server in servers))
+
+
+async def cancel_at_every_step(steps: Steps, scene: Scene) -> int:
+    """How many steps a whole run takes; each of them was the last one of some run."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    async with scene() as (servers, settled):
+        await one_run(servers)
+        await settled()
+        sockets = open_sockets()
+        for number in range(MAX_STEPS):
+            task = asyncio.ensure_future(one_run(servers))
+            steps.left, steps.then = number, task.cancel
+            await asyncio.wait([task])
+            steps.left = None
+            left = [one for one in asyncio.all_tasks() if "/fleet/" in repr(one)]
+            await settled()
+            await until(lambda: open_sockets() <= sockets)
+            assert (left, complaints) == ([], []), f"cancelled after {number} steps"
+            if not task.cancelled():
+                task.result()
+                return number
+    raise AssertionError("no run came to its end")
+
+
+def cancelled(scene: Scene, at_least: int, caplog: pytest.LogCaptureFixture) -> None:
+    steps = Steps()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(steps)) as runner:
+        assert runner.run(cancel_at_every_step(steps, scene)) >= at_least
+        gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_on_the_way_to_two_daemons(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
+        async with SSHD().running() as sshd, Daemon().running() as daemon:
+            home.know(sshd.known())
+
+            async def settled() -> None:
+                await sshd.gone()
+                await daemon.gone()
+
+            yield [a_server(name, ssh(sshd.port), daemon.endpoint) for name in ("a", "b")], settled
+
+    cancelled(scene, 40, caplog)
+
+
+def test_behind_a_jump_host(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
+        async with SSHD().running() as bastion, SSHD().running(listeners=2) as inner, Daemon().running() as daemon:
+            home.know(bastion.known(), inner.known())
+
+            async def settled() -> None:
+                await bastion.gone()
+                await inner.gone()
+                await daemon.gone()
+
+            jump = ssh(bastion.port)
+            yield [a_server(f"s{port}", ssh(port, jump=jump), daemon.endpoint) for port in inner.ports], settled
+
+    cancelled(scene, 80, caplog)
+
+
+def test_behind_a_name_and_a_proxy_command(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
+        async with SSHD().running() as sshd, Daemon().running() as daemon:
+            home.know(sshd.known("localhost"), sshd.known("edge"))
+            home.write("config", f"Host edge\n  ProxyCommand {home.relay()} 127.0.0.1 {sshd.port}\n")
+
+            async def settled() -> None:
+                await sshd.gone()
+                await daemon.gone()
+                await until(lambda: not descendants([os.getpid()]))
+
+            yield [a_server(name, ssh(sshd.port, name), daemon.endpoint) for name in ("localhost", "edge")], settled
+
+    cancelled(scene, 40, caplog)
+
+
+def test_on_the_way_to_a_local_daemon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    @contextlib.asynccontextmanager
+    async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
+        path = tmp_path / "m.sock"
+        async with Daemon().running(path) as unix, Daemon().running() as tcp:
+
+            async def settled() -> None:
+                await unix.gone()
+                await tcp.gone()
+
+            yield [a_server("unix", None, UnixEndpoint(str(path))), a_server("tcp", None, tcp.endpoint)], settled
+
+    cancelled(scene, 5, caplog)
+
+
+async def test_again_and_again_while_closing(sshd: SSHD, daemon: Daemon) -> None:
+    task = asyncio.ensure_future(one_run([a_server("a", ssh(sshd.port), daemon.endpoint)]))
+    await until(lambda: sshd.users)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
+    await sshd.gone()
