@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType, TracebackType
-from typing import Final, Generic, Literal, NoReturn, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
 
 from fleet.errors import (
     FleetError,
@@ -60,12 +60,14 @@ class Attempt:
         phase: what it is doing, to go behind "it was": "connecting", "waiting for the reply to status 3".
         sent: a change that was written to the daemon and whose reply was not read yet, or None.
         warnings: what the operator should know of this server beside the answer.
+        partial: what is done so far of work in several steps; it becomes the outcome's where the work fails.
     """
 
     server: Server
     phase: str = "starting"
     sent: str | None = None
     warnings: list[str] = field(default_factory=list)
+    partial: Any = None
 
 
 Work = Callable[[Attempt], Awaitable[T]]
@@ -84,6 +86,7 @@ class Outcome(Generic[T]):
         sent: a change that was written to the daemon and never confirmed, or None. Filled from the error where
             the error knows and the caller does not say.
         warnings: what the operator should know of this server beside the answer.
+        partial: where there is an error: what was done before it, of the value's type, or None.
     """
 
     server: Server
@@ -93,6 +96,7 @@ class Outcome(Generic[T]):
     attempted: bool = True
     sent: str | None = None
     warnings: tuple[str, ...] = ()
+    partial: T | None = None
 
     def __post_init__(self) -> None:
         if self.sent is None and self.error is not None:
@@ -378,7 +382,8 @@ class FanOut(Generic[T]):
         elapsed = asyncio.get_running_loop().time() - flight.started
         sent = None if error is None else error.sent or attempt.sent
         warnings = tuple(attempt.warnings)
-        self._settle(Outcome(attempt.server, elapsed, value, error, sent=sent, warnings=warnings))
+        partial = None if error is None else attempt.partial
+        self._settle(Outcome(attempt.server, elapsed, value, error, sent=sent, warnings=warnings, partial=partial))
 
     def _landed(self, task: asyncio.Task[object]) -> None:
         """The work on a server has ended, in whatever way: its outcome, if it has none yet, and the next server."""

@@ -42,6 +42,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "typer": ("fleet.cli", "fleet.cli."),
     "click": ("fleet.cli", "fleet.cli."),
     "rich": ("fleet.cli", "fleet.cli."),
+    "prompt_toolkit": ("fleet.cli.prompt",),
 }
 
 # Modules that others import at start-up, so that what they import of third parties waits for a call. The modules inside

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import typer
 from typer.exceptions import TyperException
 
-from fleet.cli import changes, demo, inventory, queries
+from fleet.cli import changes, commands, console, demo, execute, follow, inventory, queries, unlock
 from fleet.cli.options import Invocation, Options, OutputFormat, before_command
 from fleet.cli.output import OutputError, error_style, say, traceback_text, write
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Report
@@ -33,7 +33,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(help="Operate a whole fleet of OpenVPN servers at once.")(before_command())
-    for family in (queries, changes, inventory, demo):
+    for family in (queries, follow, changes, unlock, commands, execute, console, inventory, demo):
         family.register(app)
     return app
 

@@ -8,7 +8,7 @@ environment.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
@@ -203,10 +203,16 @@ def between_names() -> Callable[..., None]:
     return _with_signature(callback, [_CONTEXT, *parameters])
 
 
-def with_options(function: Callable[..., int]) -> Callable[..., None]:
+def with_options(
+    function: Callable[..., int], shown: Callable[[Sequence[str]], Sequence[str]] = tuple
+) -> Callable[..., None]:
     """A command of the application: gives the function its own parameters, and `options`.
 
     The function returns the exit status. Its parameter `patterns`, if it has one, is the same as --limit.
+
+    Args:
+        function: the command.
+        shown: what of its arguments the JSON of a refused run may show: a secret among them is left out.
     """
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -218,7 +224,7 @@ def with_options(function: Callable[..., int]) -> Callable[..., None]:
         common = {name: given.pop(name) for name in _COMMON}
         invocation = _invocation(context)
         invocation.command = context.command_path.partition(" ")[2]
-        invocation.args = tuple(_arguments(context, given))
+        invocation.args = tuple(shown(list(_arguments(context, given))))
         if given.get("patterns"):
             common["limit"] = [*(common["limit"] or ()), *given["patterns"]]
         invocation.options = merge(invocation.options, common)

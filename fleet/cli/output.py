@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TextIO, TypeVar
 
@@ -12,8 +13,9 @@ from fleet.cli.options import Options, OutputFormat
 from fleet.engine import EXIT_FAILED, Outcome, Report
 from fleet.errors import InternalError
 from fleet.operations.columns import Column
-from fleet.operations.operation import Answer, Operation
+from fleet.operations.operation import Answer, Operation, PartText
 from fleet.render import outcomes as words
+from fleet.render.gather import gather_text
 from fleet.render.jsonout import document, dumps, ndjson_server, ndjson_summary
 from fleet.render.style import Style, wants_colour
 from fleet.render.table import render_table
@@ -170,6 +172,8 @@ class TableOutput(Output[T]):
     """A table in inventory order."""
 
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
+        if self.operation.texts is not None:
+            return self._gathered(report, self.operation.texts)
         values = [
             (outcome.server.name, outcome.value.value) for outcome in report.outcomes if outcome.value is not None
         ]
@@ -190,6 +194,13 @@ class TableOutput(Output[T]):
         if values:
             self.words(self.operation.nobody or self._words)
         return ""
+
+    def _gathered(self, report: Report[Answer[T]], texts: Callable[[T], Sequence[PartText]]) -> str:
+        answers = [(name, texts(answer.value)) for name, answer in _answers(report)]
+        text = gather_text(answers, style=_data_style(self.options))
+        if not text and any(outcome.value is not None for outcome in report.outcomes):
+            self.words(self.operation.nobody or self._words)
+        return text
 
 
 class JsonOutput(Output[T]):
@@ -226,12 +237,19 @@ class RawOutput(Output[T]):
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
         several = len(report.outcomes) > 1
         parts = []
-        for outcome in report.outcomes:
-            if outcome.value is not None:
-                heading = f"==> {outcome.server.name} <==\n" if several else ""
-                parts.append(heading + outcome.value.raw)
+        for name, answer in _answers(report):
+            heading = f"==> {name} <==\n" if several else ""
+            parts.append(heading + answer.raw)
         text = "".join(parts)
         return text if self.exact else _readable(text)
+
+
+def _answers(report: Report[Answer[T]]) -> Iterator[tuple[str, Answer[T]]]:
+    """Each server that said something, and what: of one that failed in the middle, what it said before."""
+    for outcome in report.outcomes:
+        answer = outcome.value or outcome.partial
+        if answer is not None:
+            yield outcome.server.name, answer
 
 
 def _readable(text: str) -> str:
@@ -243,6 +261,11 @@ def traceback_text(error: BaseException) -> str:
     """The traceback of a bug, for -vv."""
     lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
     return "\n".join(map(escape, lines))
+
+
+def _data_style(options: Options) -> Style:
+    """Colour for stdout."""
+    return Style(wants_colour(options.color.value, os.environ, sys.stdout.isatty()))
 
 
 def error_style(options: Options) -> Style:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli import follow
 from fleet.cli.options import Options, OutputFormat, with_options
 from fleet.cli.run import Target, run
 from fleet.cli.saved import show_saved
@@ -23,8 +24,8 @@ def register(app: typer.Typer) -> None:
     app.command("clients")(with_options(_of(status.CLIENTS, "Show who is connected: one row per client.")))
     app.command("routes")(with_options(_of(status.ROUTES, "Show which client has which address or subnet.")))
     for query in queries.QUERIES:
-        app.command(query.name)(with_options(_of_query(query)))
-    app.command("log")(with_options(_log))
+        app.command(query.name)(with_options(follow.state if query.name == "state" else _of_query(query)))
+    app.command("log")(with_options(follow.log))
 
 
 def _of(operation: Operation[Any], text: str) -> Callable[..., int]:
@@ -67,12 +68,3 @@ def _status(
         raw = status.raw_status(status.STATUS_FORMAT if format_version is None else format_version)
         return run(raw, options, Target(args=tuple(patterns or ())))
     return run(status.STATUS, options, Target(args=tuple(patterns or ())))
-
-
-def _log(
-    *,
-    count: Annotated[str, typer.Argument(metavar="N|all", help="How many lines.")] = "20",
-    options: Options,
-) -> int:
-    """Show the last lines of each daemon's log."""
-    return run(queries.log(count).operation(), options, Target(args=(count,)))

@@ -39,10 +39,12 @@ class Target:
     Attributes:
         args: the command's own arguments, as JSON shows them.
         explicit: the command changes daemons, so the servers must be named by --limit or --all.
+        single: why the command can be for one server only, as a sentence; empty where it can be for many.
     """
 
     args: tuple[str, ...] = ()
     explicit: bool = False
+    single: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +69,9 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     Raises:
         RefusedError: nothing was sent to any server.
     """
-    if operation.changes and options.readonly:
-        raise UsageError(
-            f"{operation.name} changes something, and this run is read-only",
-            hint="--readonly or FLEET_READONLY is set",
-        )
-    servers = choose(load_inventory(options), options, target)
-    if options.list_hosts:
-        write("".join(f"{server.name}\n" for server in servers))
+    servers = admit(operation, options, target)
+    if servers is None:
         return 0
-    _refuse_exclusive(servers, options)
-    check_secrets(servers)
     job = _Run(operation, servers, options, target, ending or Ending(), output_for(operation, options))
     with Interrupts() as interrupts:
         report = asyncio.run(_ask(job, interrupts))
@@ -86,6 +80,26 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     except KeyboardInterrupt:
         say("interrupted while the outcomes were being written; every server has its own")
         return EXIT_INTERRUPTED
+
+
+def admit(operation: Operation[Any], options: Options, target: Target) -> tuple[Server, ...] | None:
+    """The servers that may be asked now; None where they were only to be listed, and were.
+
+    Raises:
+        RefusedError: the run is read-only, the servers cannot be chosen, are exclusive, or their secrets unreadable.
+    """
+    if operation.changes and options.readonly:
+        raise UsageError(
+            f"{operation.name} changes something, and this run is read-only",
+            hint="--readonly or FLEET_READONLY is set",
+        )
+    servers = choose(load_inventory(options), options, target)
+    if options.list_hosts:
+        write("".join(f"{server.name}\n" for server in servers))
+        return None
+    refuse_exclusive(servers, options)
+    check_secrets(servers)
+    return servers
 
 
 def load_inventory(options: Options) -> Inventory:
@@ -101,17 +115,29 @@ def choose(inventory: Inventory, options: Options, target: Target) -> tuple[Serv
     """The servers that are meant, in inventory order.
 
     Raises:
-        RefusedError: a change without --limit or --all, a pattern that names nothing, an empty selection.
+        RefusedError: a change without --limit or --all, a pattern that names nothing, an empty selection, several
+            servers where one is wanted.
     """
     if target.explicit and not options.limit and not options.every:
         raise UsageError(
             "this changes daemons: say which",
             hint="with -l PATTERN, or --all for every server of the inventory; --list-hosts shows whom that names",
         )
-    return select(inventory, options.limit or ("all",), options.exclude, allow_empty=options.allow_empty)
+    servers = select(inventory, options.limit or ("all",), options.exclude, allow_empty=options.allow_empty)
+    if target.single and len(servers) > 1:
+        raise UsageError(
+            f"{target.single}, and {len(servers)} servers are meant: {' '.join(fold(s.name for s in servers))}",
+            hint="name one server with -l",
+        )
+    return servers
 
 
-def _refuse_exclusive(servers: Sequence[Server], options: Options) -> None:
+def refuse_exclusive(servers: Sequence[Server], options: Options) -> None:
+    """Refuses servers that the inventory marks as exclusive, unless --force is given.
+
+    Raises:
+        UsageError: there are some.
+    """
     names = fold(server.name for server in servers if server.exclusive)
     if names and not options.force:
         raise UsageError(
@@ -139,7 +165,7 @@ async def _ask(job: _Run[T], interrupts: Interrupts) -> Report[Answer[T]]:
     begun = clock()
     outcomes: list[Outcome[Answer[T]]] = []
     async with (
-        Transport(job.servers, _transport_options(job.options)) as transport,
+        Transport(job.servers, transport_options(job.options)) as transport,
         _fan_out(job, transport) as fan,
         show_progress(fan, outcomes, job.options) as progress,
     ):
@@ -180,7 +206,8 @@ def _fan_out(job: _Run[T], transport: Transport) -> FanOut[Answer[T]]:
     )
 
 
-def _transport_options(options: Options) -> SSHOptions:
+def transport_options(options: Options) -> SSHOptions:
+    """What the command line says of the way to the servers."""
     files = None if options.ssh_config is None else (Path(options.ssh_config),)
     return SSHOptions(config_files=files, connect_timeout=options.connect_timeout)
 
@@ -191,7 +218,7 @@ class Interrupts:
     In force until every outcome is there, so that no report is lost because a connection was just being closed.
     """
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
         self._came = False

@@ -330,8 +330,13 @@ def _unavailable(name: str) -> Handler:
     return _always(f"ERROR: The {name} command is not currently available")
 
 
-def _not_needed(what: str) -> Handler:
-    return _always(f"ERROR: no {what} is currently needed at this time")
+def _answer(command: str) -> Handler:
+    return lambda daemon, arguments, _session: [daemon.enter(command, arguments[0], arguments[1])]
+
+
+def _forget_passwords(daemon: SimulatedDaemon, _arguments: list[str], _session: Session) -> list[str]:
+    daemon.forget_passwords()
+    return ["SUCCESS: Passwords were forgotten"]
 
 
 _NO_UPDATE = _always("ERROR: no client updated", "ERROR: push-update command failed")
@@ -351,7 +356,7 @@ _COMMANDS: Mapping[str, _Command] = MappingProxyType(
         "cr-response": _Command(_never_supported("cr-repsonse"), 1),  # spelt so by the daemon
         "echo": _Command(_history("echo"), 1, at_least=True),
         "env-filter": _Command(_env_filter),
-        "forget-passwords": _Command(_always("SUCCESS: Passwords were forgotten")),
+        "forget-passwords": _Command(_forget_passwords),
         "help": _Command(_help),
         "hold": _Command(_hold),
         "kill": _Command(_server_only("kill", _kill), 1),
@@ -359,10 +364,10 @@ _COMMANDS: Mapping[str, _Command] = MappingProxyType(
         "log": _Command(_history("log"), 1, at_least=True),
         "mute": _Command(_mute),
         "nclients": _Command(_server_only("nclients", _nclients)),
-        "needok": _Command(_not_needed("needok-confirmation"), 2),
-        "needstr": _Command(_not_needed("needstr-string"), 2),
+        "needok": _Command(_answer("needok"), 2),
+        "needstr": _Command(_answer("needstr"), 2),
         "net": _Command(_net),
-        "password": _Command(_not_needed("password"), 2),
+        "password": _Command(_answer("password"), 2),
         "pid": _Command(_pid),
         "pk-sig": _Command(_unavailable("pk-sig")),
         "pkcs11-id-count": _Command(_always(">PKCS11ID-COUNT:0")),
@@ -378,7 +383,7 @@ _COMMANDS: Mapping[str, _Command] = MappingProxyType(
         "state": _Command(_history("state")),
         "status": _Command(_status),
         "test": _Command(_test, 1),
-        "username": _Command(_not_needed("username"), 2),
+        "username": _Command(_answer("username"), 2),
         "verb": _Command(_verb),
         "version": _Command(_version),
     }

@@ -18,10 +18,12 @@ from typing import Protocol
 from fleet.demo.clients import ClientInstance, SimulatedClient, Slots, source_ports
 from fleet.demo.clock import Clock, LoopClock, Timer
 from fleet.demo.releases import RELEASES, Release
+from fleet.demo.requests import Dialogue, Request
 
 LOG_LINES = 250  # the daemon's own history (protocol-facts 5)
 STATE_LINES = 100
 ECHO_LINES = 100
+_UNREAD = "ERROR: could not read {} username/password/ok/string from management interface"  # protocol-facts 5
 _SIGNAL_DELAY = 0.015  # seconds between SUCCESS and the effect, as seen
 
 
@@ -31,6 +33,7 @@ class Phase(Enum):
     UP = "the tunnel is up"
     HOLD = "it waits for `hold release`"
     PAUSE = "between RECONNECTING and CONNECTED"
+    WAIT = "it waits for an answer of its management client"
     EXITED = "it is gone, nobody listens"
 
 
@@ -94,6 +97,7 @@ class SimulatedDaemon:
         protocol: str = "udp4",
         password: bytes | None = None,
         hold: bool = False,
+        requests: Iterable[Request] = (),
         client_mode: bool = False,
         verb: int = 3,
         status_version: int = 1,
@@ -112,6 +116,7 @@ class SimulatedDaemon:
             protocol: of the socket that clients come to.
             password: of the management interface, None for none.
             hold: start in hold, with the flag set.
+            requests: what it asks its management client for, in this order, before its tunnel comes up.
             client_mode: a VPN client's or point-to-point daemon: statistics instead of clients, no kill.
             verb: log level of the configuration.
             status_version: the format of a bare `status`.
@@ -128,7 +133,9 @@ class SimulatedDaemon:
         self.client_mode = client_mode
         self.status_version = status_version
         self.clock = clock or LoopClock()
-        self.phase = Phase.HOLD if hold else Phase.UP
+        self._dialogue = Dialogue(requests)
+        self._entered: dict[str, str] = {}  # of an answer that is not whole
+        self.phase = Phase.HOLD if hold else Phase.WAIT if self._dialogue.ask() else Phase.UP
         self.pid = next(self._pids)
         self.verb = self._configured_verb = verb
         self.mute = 0
@@ -159,6 +166,9 @@ class SimulatedDaemon:
         if self.phase is Phase.HOLD:
             self._log_at(started, "Need hold release from management interface, waiting...")
             return
+        if self.phase is Phase.WAIT:
+            self._log_at(started, "Need password(s) from management interface, waiting...")
+            return
         self._log_at(started, "Initialization Sequence Completed", "I")
         self._states.append((started, self._state_fields("CONNECTED", "SUCCESS")))
         clients, self._waiting = self._waiting, []
@@ -183,9 +193,9 @@ class SimulatedDaemon:
 
     def restart(self, signal: str) -> None:
         """What SIGUSR1 and SIGHUP do, whoever sent them: clients are gone, CIDs begin again (protocol-facts 5)."""
-        if self.fatal_on_restart is not None:
-            self.notify(f">FATAL:{self.fatal_on_restart}")
-            self.shut_down()
+        fatal = _UNREAD.format(self._dialogue.open.name) if self._dialogue.open else self.fatal_on_restart
+        if fatal is not None:
+            self._die(fatal)
             return
         if signal == "SIGHUP":
             self.verb, self.mute = self._configured_verb, 0
@@ -195,17 +205,24 @@ class SimulatedDaemon:
             if not instance.client.handshaking and not instance.lingering:
                 self._waiting.append(instance.client)
         self._next_client_id = 0
+        self._pause()
+
+    def _pause(self) -> None:
         if self.hold_flag:
             self.phase = Phase.HOLD
             self._hold_wait = int(self.release.restart_pause)
             self.notify(self.hold_line())
         else:
             self.phase = Phase.PAUSE
-            self._later(self.release.restart_pause, self._up, "up")
+            self._later(self.release.restart_pause, self._start_up, "up")
 
     def terminate(self, signal: str = "SIGTERM") -> None:
         """What SIGTERM does: the session is told, then the process ends."""
         self._set_state("EXITING", self._reason(signal))
+        self.shut_down()
+
+    def _die(self, fatal: str) -> None:
+        self.notify(f">FATAL:{fatal}")
         self.shut_down()
 
     def shut_down(self) -> None:
@@ -247,7 +264,20 @@ class SimulatedDaemon:
         """`hold release`."""
         if self.phase is Phase.HOLD:
             self._hold_wait = 0
-            self._later(0.0, self._up, "up")
+            self._later(0.0, self._start_up, "up")
+
+    def enter(self, command: str, name: str, value: str) -> str:
+        """`password`, `username`, `needok` and `needstr`: an answer to what it waits for, and what it says to that."""
+        answer = self._dialogue.enter(command, name, value, self._entered)
+        if self._dialogue.is_complete(self._entered):
+            request = self._dialogue.keep(self._entered)
+            self._entered = {}
+            self._later(0.0, lambda: self._try(request), "answer")
+        return answer
+
+    def forget_passwords(self) -> None:
+        """`forget-passwords`: the next start asks again (protocol-facts 11.4)."""
+        self._dialogue.forget()
 
     def kill(self, instances: Sequence[ClientInstance]) -> int:
         """Drops clients at once and tells them nothing, as `kill` does; gives how many."""
@@ -310,7 +340,9 @@ class SimulatedDaemon:
         """The lines that a session begins with once its password, if any, was right."""
         version = self.release.management_version
         banner = f">INFO:OpenVPN Management Interface Version {version} -- type 'help' for more info"
-        return [banner, self.hold_line()] if self.phase is Phase.HOLD else [banner]
+        if self.phase is Phase.HOLD:
+            return [banner, self.hold_line()]
+        return [banner] if self._dialogue.open is None else [banner, self._dialogue.open.line]
 
     def hold_line(self) -> str:
         """`>HOLD:...` as this release spells it at the moment."""
@@ -338,6 +370,8 @@ class SimulatedDaemon:
         tunnel = str(self._network[1]) if connected else ""
         if self.release.series < (2, 4):
             return f"{name},{detail},{tunnel},"
+        if self.client_mode and connected:
+            return f"{name},{detail},{self._network[2]},{self._local},,"
         return f"{name},{detail},{tunnel},,,{self._local if connected else ','}"
 
     def _reason(self, signal: str) -> str:
@@ -444,6 +478,45 @@ class SimulatedDaemon:
     @property
     def _ping_restart(self) -> float | None:
         return self._reconnect.tcp_kill if self.protocol.startswith("tcp") else self._reconnect.udp_kill
+
+    def _start_up(self) -> None:
+        """Asks for the next thing that it needs to know; with everything there the tunnel comes up."""
+        request = self._dialogue.ask()
+        if request is not None:
+            self.phase = Phase.WAIT
+            self.notify(request.line)
+            return
+        if self.client_mode:
+            self._set_state("WAIT", "")
+            self._set_state("AUTH", "")
+        wrong = self._dialogue.wrong()
+        if wrong is None:
+            self._up()
+        else:
+            self._reject(wrong)
+
+    def _try(self, request: Request) -> None:
+        if request.at_once and self._dialogue.is_wrong(request):
+            self._reject(request)
+        else:
+            self._start_up()
+
+    def _reject(self, request: Request) -> None:
+        """What a wrong passphrase or password does, which is up to `auth-retry` (protocol-facts 11.4)."""
+        if not (request.at_once and self.release.series >= (2, 7)):
+            self.notify(f">PASSWORD:Verification Failed: '{request.name}'")
+        reason = "private-key-password-failure" if request.at_once else "auth-failure"
+        if self.auth_retry == "none":
+            if request.at_once:
+                self._die("Error: private key password verification failed")
+            else:
+                self._set_state("EXITING", reason)
+                self.shut_down()
+            return
+        if self.auth_retry == "interact":  # nointeract tries the same again, for ever
+            self._dialogue.forget(request)
+        self._set_state("RECONNECTING", reason)
+        self._pause()
 
     def _up(self) -> None:
         self.phase = Phase.UP

@@ -102,19 +102,23 @@ def _file_problem(path: Path, *, owner_only: bool) -> tuple[str, str] | None:
     return None
 
 
-async def read_password(source: PasswordSource, *, command_timeout: float = COMMAND_TIMEOUT) -> bytes:
+async def read_password(
+    source: PasswordSource, *, command_timeout: float = COMMAND_TIMEOUT, called: str = "management password"
+) -> bytes:
     """The management password: the first line of a file or of what a command prints, without the line's end.
 
     Args:
         source: where it comes from.
         command_timeout: seconds that a command may run; it is killed then, and when the caller is cancelled.
+        called: what an error calls it, where it is another secret.
 
     Raises:
         ManagementPasswordError: there is none to be had. The message never holds any of it.
     """
     if isinstance(source, PasswordFile):
-        return _password(_read_file(source.path), f"management password file {source.path}")
-    what = f"management password command {source.argv[0]}"
+        what = f"{called} file {source.path}"
+        return _password(_read_file(source.path, what), what)
+    what = f"{called} command {source.argv[0]}"
     return _password(await _run(source.argv, what, command_timeout), what)
 
 
@@ -146,8 +150,7 @@ class Passwords:
         return result
 
 
-def _read_file(path: Path) -> bytes:
-    what = f"management password file {path}"
+def _read_file(path: Path, what: str) -> bytes:
     problem = _file_problem(path, owner_only=True)
     if problem is not None:
         raise ManagementPasswordError(f"{what} {problem[0]}", hint=problem[1])
@@ -162,7 +165,7 @@ def _password(data: bytes, what: str) -> bytes:
     """The first line, where it is one that a daemon can be sent."""
     line = data.split(b"\n", 1)[0].removesuffix(b"\r")
     if not line:
-        raise ManagementPasswordError(f"{what} gives an empty first line", hint="the password is the first line")
+        raise ManagementPasswordError(f"{what} gives an empty first line", hint="its first line is what counts")
     if len(line) > MAX_PASSWORD:
         raise ManagementPasswordError(f"{what} gives more than {MAX_PASSWORD} bytes, more than a daemon takes")
     if any(byte < 0x20 or byte == 0x7F for byte in line):  # noqa: PLR2004 - ASCII's control characters

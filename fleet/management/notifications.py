@@ -232,6 +232,21 @@ def parse_notification(line: str) -> Notification:
     return UnknownNotification(source, _redact(source, text))
 
 
+def notification_size(notification: Notification) -> int:
+    """About how many characters of the daemon's a notification keeps, for limits."""
+    match notification:
+        case ClientNotification(environment=environment):
+            return sum(len(name) + len(value) for name, value in environment.items())
+        case LogNotification(entry=entry) | EchoNotification(entry=entry):
+            return len(entry.text)
+        case TextNotification(text=text) | UnknownNotification(text=text) | PKCS11EntryNotification(text=text):
+            return len(text)
+        case NeedNotification(message=message):
+            return len(message)
+        case _:
+            return 0
+
+
 def has_environment(notification: Notification) -> bool:
     """Whether `>CLIENT:ENV` lines follow this line: after every client message but ADDRESS (protocol-facts 1)."""
     return isinstance(notification, ClientNotification) and notification.kind != "ADDRESS"
@@ -241,6 +256,20 @@ def parse_environment(line: str) -> tuple[str, str]:
     """Name and value of a `>CLIENT:ENV,name=value` line, the value redacted where the name says it is secret."""
     name, _, value = line.removeprefix(CLIENT_ENV).partition("=")
     return name, REDACTED if _is_secret(name) else value
+
+
+LOGGED_COMMAND = "MANAGEMENT: CMD '"
+_SECRET_COMMAND = re.compile(
+    rf"^((?:>LOG:)?[0-9]+,[A-Z]*,{LOGGED_COMMAND}(?:cr-response|needstr|password|username)) [^\r\n]*'", re.MULTILINE
+)
+
+
+def redact_log(text: str) -> str:
+    """Whole lines, without the secrets in those of a daemon's log that repeat a command which a client has sent.
+
+    Daemons mask passwords and usernames themselves, but neither strings nor responses.
+    """
+    return _SECRET_COMMAND.sub(r"\1 [...]'", text) if LOGGED_COMMAND in text else text
 
 
 def _is_secret(name: str) -> bool:

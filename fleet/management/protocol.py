@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from fleet.errors import CommandFailedError, ConnectionLostError, ManagementPasswordError, ProtocolError, ServerError
-from fleet.management.commands import Command, ReplyKind
+from fleet.management.commands import COMMANDS, Command, ReplyKind
 from fleet.management.notifications import (
     CLIENT_ENV,
     CLIENT_ENV_END,
@@ -37,6 +37,7 @@ from fleet.management.notifications import (
     has_environment,
     parse_environment,
     parse_notification,
+    redact_log,
 )
 
 T = TypeVar("T")
@@ -64,6 +65,9 @@ PASSWORD_TRIES = 3
 _SUCCESS = "SUCCESS:"
 _ERROR = "ERROR:"
 _FENCE = (_SUCCESS, _ERROR)
+_FENCE_ANSWER = re.compile(r"SUCCESS: pid=[0-9]+")
+_RELEASE = re.compile(r"(?:OpenVPN Version:|Management Interface for) OpenVPN (\S+)")
+_RELEASES_BY_INTERFACE = {1: "2.1 to 2.4", 3: "2.5", 4: "2.6", 5: "2.6 or 2.7", 6: "2.7"}
 _INTERFACE_VERSION = re.compile(r"Management (?:Interface )?Version:? ?(\d{1,9})")
 
 
@@ -111,15 +115,22 @@ class Reply(Generic[T]):
     Attributes:
         command: what it answers.
         lines: exactly as they came, without their ends: for LINE the one line with `SUCCESS: `, for BLOCK the rows
-            without END, for NOTIFICATION the notification's line, for NONE nothing. Empty where there is an error.
+            without END, for NOTIFICATION the notification's line, for NONE nothing. Empty where there is an error,
+            but for FENCED, which has all lines. Of several answers those of all of them.
         error: the text behind `ERROR: `, or None.
         complete: False where the daemon broke the reply off without END (protocol-facts 3, "Missing END").
+        parts: the answers of a command that has several, up to one with an error; otherwise none.
+        release: which OpenVPN the daemon is, as far as the session has shown it: `2.6.14`, `2.1 to 2.4`, or None.
+        reason: why the daemon refused, where fleet has found out (Session.ask_settled).
     """
 
     command: Command[T]
     lines: tuple[str, ...]
     error: str | None = None
     complete: bool = True
+    parts: tuple[Reply[Any], ...] = ()
+    release: str | None = None
+    reason: str | None = None
 
     def result(self) -> T:
         """The reply's value.
@@ -129,12 +140,12 @@ class Reply(Generic[T]):
             ProtocolError: the reply broke off, or is not what the command answers.
         """
         if self.error is not None:
-            raise CommandFailedError(self.error, hint=_failure_hint(self.error))
+            raise _failure(self)
         if not self.complete:
             raise ProtocolError(
                 f"the reply to '{self.command.text}' broke off without END",
-                hint="ask for format 1, which has no usernames: fleet status --format-version 1 -o raw (OpenVPN drops the"
-                " rest of a status behind a row of 512 bytes, which a long username makes on builds with PKCS11)",
+                hint="ask for format 1, which has no usernames: fleet status --format-version 1 -o raw (OpenVPN drops"
+                " the rest of a status behind a row of 512 bytes, which a long username makes on builds with PKCS11)",
             )
         try:
             return self.command.parse(self._payload())
@@ -143,14 +154,23 @@ class Reply(Generic[T]):
                 f"the reply to '{self.command.text}' is not one that OpenVPN gives: {shown(str(error))}"
             ) from error
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the daemon does not know the command, and fleet does."""
+        return self.command.name in COMMANDS and (self.error or "").startswith("unknown command")
+
     def text(self) -> str:
         r"""The daemon's own text, `\n` behind each line, END included."""
-        if self.error is not None:
+        if self.parts:
+            return "".join(part.text() for part in self.parts)
+        if self.error is not None and self.command.reply is not ReplyKind.FENCED:
             return f"{_ERROR} {self.error}\n"
         end = ("END",) if self.command.reply is ReplyKind.BLOCK and self.complete else ()
         return "".join(f"{line}\n" for line in (*self.lines, *end))
 
     def _payload(self) -> tuple[str, ...]:
+        if self.parts:
+            return tuple(line for part in self.parts if part.command.reply is ReplyKind.BLOCK for line in part.lines)
         if self.command.reply is ReplyKind.LINE:
             return (self.lines[0].removeprefix(_SUCCESS).removeprefix(" "),)
         if self.command.reply is ReplyKind.NOTIFICATION:
@@ -177,6 +197,9 @@ class Protocol:
         self._pending: deque[Command[Any]] = deque()
         self._rows: list[str] | None = None  # of the multi-line reply that is coming in, None between replies
         self._rows_size = 0
+        self._parts: list[Reply[Any]] = []  # of a command with several answers, those that came
+        self._loose: list[str] = []  # of a FENCED reply that is coming in
+        self._release: str | None = None
         self._client: ClientNotification | None = None  # whose >CLIENT:ENV lines are coming in
         self._environment: dict[str, str] = {}
         self._environment_size = 0
@@ -198,6 +221,16 @@ class Protocol:
     def pending(self) -> tuple[Command[Any], ...]:
         """Commands that were sent and not answered, oldest first."""
         return tuple(self._pending)
+
+    @property
+    def fatal(self) -> str | None:
+        """The text of the last `>FATAL:`, behind which the daemon exits."""
+        return self._fatal
+
+    @property
+    def release(self) -> str | None:
+        """Which OpenVPN the daemon is, as far as the session has shown it."""
+        return self._release
 
     @property
     def unfinished(self) -> bytes:
@@ -352,8 +385,10 @@ class Protocol:
         if self._state is State.EXPECT_GREETING and line.startswith(">INFO:"):
             text = line.removeprefix(">INFO:")
             version = _INTERFACE_VERSION.search(text)
+            interface = int(version[1]) if version else None
             self._state = State.READY
-            events.append(Greeting(text, int(version[1]) if version else None))
+            self._release = _RELEASES_BY_INTERFACE.get(interface or 0)
+            events.append(Greeting(text, interface))
         elif line.startswith(">"):
             self._line(line, events)
         elif checking and line.startswith(_SUCCESS):
@@ -381,7 +416,7 @@ class Protocol:
 
     def _take_lines(self, data: bytes, events: list[Event]) -> None:
         """Takes bytes that end in LF."""
-        text = _decode(data)
+        text = redact_log(_decode(data))
         lines = text.split("\r\n")
         if len(lines) <= text.count("\n"):  # not all lines end in CRLF; to replace first would cost half as much again
             lines = text.replace("\r\n", "\n").split("\n")
@@ -409,18 +444,41 @@ class Protocol:
         self._rows = rows
         self._rows_size += sum(map(len, lines[start:fence]))
         if self._rows_size > REPLY_LIMIT or len(rows) > REPLY_LINES_LIMIT:
-            raise ProtocolError(
-                f"the reply to '{command.text}' has no end: over {REPLY_LIMIT >> 20} MiB or {REPLY_LINES_LIMIT} lines"
-            )
+            raise _endless_reply(command)
         if fence == stop:
             return stop
-        self._finish(Reply(command, tuple(rows), complete=fence == end), events)
+        self._finish(events, rows, complete=fence == end)
         return end + 1 if fence == end else fence
 
-    def _finish(self, reply: Reply[Any], events: list[Event]) -> None:
-        self._pending.popleft()
+    def _finish(
+        self, events: list[Event], lines: Sequence[str], *, error: str | None = None, complete: bool = True
+    ) -> None:
+        """One answer to the oldest command is whole; the reply is, unless another answer follows."""
+        command = self._pending[0]
         self._rows, self._rows_size = None, 0
+        self._learn_release(command, lines)
+        part = replace(command, reply=self._kind(command)) if len(command.kinds) > 1 else command
+        reply = Reply(part, tuple(lines), error, complete, release=self._release)
+        if len(command.kinds) > 1:
+            self._parts.append(reply)
+            if error is None and len(self._parts) < len(command.kinds):
+                return
+            reply = self._combine(command)
+        self._pending.popleft()
         events.append(reply)
+
+    def _combine(self, command: Command[Any]) -> Reply[Any]:
+        parts, self._parts = tuple(self._parts), []
+        lines = tuple(line for part in parts for line in part.lines)
+        return Reply(command, lines, parts[-1].error, parts=parts, release=self._release)
+
+    def _kind(self, command: Command[Any]) -> ReplyKind:
+        """What ends the answer that is waited for."""
+        return command.kinds[len(self._parts)]
+
+    def _learn_release(self, command: Command[Any], lines: Sequence[str]) -> None:
+        if command.name in {"version", "help"} and lines and (found := _RELEASE.match(lines[0])):
+            self._release = found[1]
 
     def _line(self, line: str, events: list[Event]) -> bool:
         """Takes a line that stands outside multi-line replies; False where it is the first row of one."""
@@ -434,16 +492,38 @@ class Protocol:
             return True
         if not self._pending:
             raise ProtocolError(f"the daemon sent a line that answers nothing: {shown(line)}")
+        if self._pending[0].reply is ReplyKind.FENCED:
+            if not _FENCE_ANSWER.fullmatch(line):
+                self._loose_line(self._pending[0], line)
+                return True
+            self._finish_fenced(events)
+        if not self._pending:
+            raise ProtocolError("the daemon answered a fence that was not sent")
         return self._first_line(self._pending[0], line, events)
 
+    def _loose_line(self, command: Command[Any], line: str) -> None:
+        self._loose.append(line)
+        self._rows_size += len(line)
+        if self._rows_size > REPLY_LIMIT or len(self._loose) > REPLY_LINES_LIMIT:
+            raise _endless_reply(command)
+
+    def _finish_fenced(self, events: list[Event]) -> None:
+        lines, self._loose = self._loose, []
+        errors = [line.removeprefix(_ERROR).removeprefix(" ") for line in lines if line.startswith(_ERROR)]
+        if self._pending[0].body is not None:
+            # The first error refused the command; the others come of its lines, which were taken for commands.
+            del errors[1:]
+        self._finish(events, lines, error="; ".join(errors) or None)
+
     def _first_line(self, command: Command[Any], line: str, events: list[Event]) -> bool:
+        kind = self._kind(command)
         if line.startswith(_ERROR):
-            self._finish(Reply(command, (), error=line.removeprefix(_ERROR).removeprefix(" ")), events)
-        elif command.reply is ReplyKind.BLOCK and (command.fence or not line.startswith(_SUCCESS)):
+            self._finish(events, (), error=line.removeprefix(_ERROR).removeprefix(" "))
+        elif kind is ReplyKind.BLOCK and (command.fence or not line.startswith(_SUCCESS)):
             self._rows = []
             return False
-        elif command.reply is ReplyKind.LINE and line.startswith(_SUCCESS):
-            self._finish(Reply(command, (line,)), events)
+        elif kind is ReplyKind.LINE and line.startswith(_SUCCESS):
+            self._finish(events, (line,))
         else:
             raise ProtocolError(f"the reply to '{command.text}' is not one that OpenVPN gives: {shown(line)}")
         return True
@@ -453,7 +533,7 @@ class Protocol:
         command = self._pending[0] if self._pending else None
         answers = command is not None and command.notification == line[1:].partition(":")[0]
         if command is not None and answers and command.reply is ReplyKind.NOTIFICATION:
-            self._finish(Reply(command, (line,)), events)
+            self._finish(events, (line,))
             return
         if has_environment(notification) and isinstance(notification, ClientNotification):
             self._client = notification
@@ -465,7 +545,7 @@ class Protocol:
             # A daemon in hold says so once by itself, behind the greeting; the next one is its answer to a signal.
             if command is not None and answers and self._holding:
                 ignored = " ".join(command.arguments)
-                self._finish(Reply(command, (), error=f"{command.name} '{ignored}' is currently ignored"), events)
+                self._finish(events, (), error=f"{command.name} '{ignored}' is currently ignored")
             self._holding = True
 
     def _environment_line(self, client: ClientNotification, line: str, events: list[Event]) -> None:
@@ -512,6 +592,12 @@ def _endless_line() -> ProtocolError:
     return ProtocolError(f"the daemon sent a line of more than {LINE_LIMIT >> 20} MiB")
 
 
+def _endless_reply(command: Command[Any]) -> ProtocolError:
+    return ProtocolError(
+        f"the reply to '{command.text}' has no end: over {REPLY_LIMIT >> 20} MiB or {REPLY_LINES_LIMIT} lines"
+    )
+
+
 def _not_management(line: str) -> ProtocolError:
     hint = "check the management address in the inventory: another service listens there"
     if line.startswith("SSH-"):
@@ -531,5 +617,13 @@ _HINTS = (
 )
 
 
-def _failure_hint(error: str) -> str | None:
-    return next((hint for text, hint in _HINTS if text in error), None)
+def _failure(reply: Reply[Any]) -> CommandFailedError:
+    """The error of a command that the daemon refused; where it does not know the command, with who would."""
+    error = reply.error or ""
+    hint = next((hint for text, hint in _HINTS if text in error), None)
+    if not reply.unknown:
+        return CommandFailedError(f"{error}: {reply.reason}" if reply.reason else error, hint=hint)
+    spec = COMMANDS[reply.command.name]
+    build = f" built with {spec.needs}" if spec.needs else ""
+    this = f"; this daemon is OpenVPN {reply.release}" if reply.release else ""
+    return CommandFailedError(f"'{spec.name}' wants {spec.releases}{build}{this}", hint=hint)

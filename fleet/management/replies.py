@@ -22,6 +22,10 @@ _LOG_LINE = re.compile(r"([0-9]+),([A-Z]*),(.*)", re.DOTALL)
 _ECHO_LINE = re.compile(r"([0-9]+),(.*)", re.DOTALL)
 _RELEASE = re.compile(r"\bOpenVPN (\S+)")
 _VERSION_TITLE = "OpenVPN Version: "
+_SUCCESS = "SUCCESS:"
+_PKCS11_ENTRY = re.compile(
+    r"'(?P<index>[0-9]{1,9})'(?:, ?ID:'(?P<identity>.*)', ?BLOB:'(?P<certificate>[^']*)')?", re.DOTALL
+)
 _MANAGEMENT_VERSION = re.compile(r"Management (?:Interface )?Version: ([0-9]+)")
 
 
@@ -124,6 +128,40 @@ class Help:
 
     title: str
     commands: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEntry:
+    """One remote of a client daemon: a line of the answer to `remote-entry-get`.
+
+    Attributes:
+        index: counted from 0.
+        host: name or address, as the configuration has it.
+        port: as the configuration has it, which may be a service's name.
+        protocol: `udp`, `tcp-client` ...
+        enabled: False where the daemon leaves it out, as for its protocol or proxy; None where it does not say.
+    """
+
+    index: int
+    host: str
+    port: str | None = None
+    protocol: str | None = None
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS11Entry:
+    """The answer to `pkcs11-id-get`.
+
+    Attributes:
+        index: counted from 0.
+        identity: the identity, or None where there is none with this index.
+        certificate: its certificate in base64, or None.
+    """
+
+    index: int
+    identity: str | None = None
+    certificate: str | None = None
 
 
 def excerpt(text: str) -> str:
@@ -312,6 +350,28 @@ def parse_mute(lines: tuple[str, ...]) -> int:
     return _value("mute", lines)
 
 
+def parse_nclients(lines: tuple[str, ...]) -> int:
+    """The answer to `nclients`: established clients.
+
+    Raises:
+        ValueError: the text is not `nclients=N`.
+    """
+    return _value("nclients", lines)
+
+
+def parse_auth_retry(lines: tuple[str, ...]) -> str:
+    """The answer to `auth-retry`: `none`, `nointeract` or `interact`.
+
+    Raises:
+        ValueError: the text is not `auth-retry=WORD`.
+    """
+    text = parse_text(lines)
+    name, _, word = text.partition("=")
+    if name != "auth-retry" or not word:
+        raise ValueError(f"expected auth-retry=WORD, got {excerpt(text)}")
+    return word
+
+
 def parse_hold(lines: tuple[str, ...]) -> bool:
     """The answer to `hold`: the flag. It survives restarts, and says nothing of whether the daemon holds now.
 
@@ -362,6 +422,82 @@ def parse_signal(lines: tuple[str, ...]) -> str:
     if not found:
         raise ValueError(f"expected a thrown signal, got {excerpt(text)}")
     return found[1]
+
+
+def parse_remote_entry_count(lines: tuple[str, ...]) -> int:
+    """The answer to `remote-entry-count`: a line with a number.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    return parse_number(parse_text(lines))
+
+
+def parse_remote_entries(lines: tuple[str, ...]) -> tuple[RemoteEntry, ...]:
+    """The answer to `remote-entry-get`: `index,host,port,protocol,enabled|disabled`, a line each.
+
+    Raises:
+        ValueError: a line has no index or no host.
+    """
+    return tuple(map(_parse_remote_entry, lines))
+
+
+def _parse_remote_entry(line: str) -> RemoteEntry:
+    index, *values = line.split(",")
+    if not values or not values[0]:
+        raise ValueError(f"not a remote: {excerpt(line)}")
+    host, port, protocol, word, *_ = [*values, "", "", "", ""]
+    return RemoteEntry(
+        index=parse_number(index),
+        host=host,
+        port=port or None,
+        protocol=protocol or None,
+        enabled={"enabled": True, "disabled": False}.get(word),
+    )
+
+
+def parse_pkcs11_count(lines: tuple[str, ...]) -> int:
+    """The answer to `pkcs11-id-count`: the number behind `>PKCS11ID-COUNT:`.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    return parse_number(parse_text(lines))
+
+
+def parse_pkcs11_entry(lines: tuple[str, ...]) -> PKCS11Entry:
+    """The answer to `pkcs11-id-get`: the text behind `>PKCS11ID-ENTRY:`, `'0', ID:'...', BLOB:'...'` or `'0'`.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    text = parse_text(lines)
+    found = _PKCS11_ENTRY.fullmatch(text)
+    if not found:
+        raise ValueError(f"not a PKCS#11 identity: {excerpt(text)}")
+    return PKCS11Entry(parse_number(found["index"]), found["identity"], found["certificate"])
+
+
+def parse_client_version(lines: tuple[str, ...]) -> str | None:
+    """The answer to `version N`: what a daemon said behind SUCCESS; None where it said nothing, or its version.
+
+    Raises:
+        ValueError: it is one line that is no SUCCESS.
+    """
+    if len(lines) != 1:
+        return None
+    return parse_answers(lines)[0]
+
+
+def parse_answers(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts behind `SUCCESS: ` of an answer of any number of lines.
+
+    Raises:
+        ValueError: a line is no SUCCESS, or there is none.
+    """
+    if not lines or not all(line.startswith(_SUCCESS) for line in lines):
+        raise ValueError(f"expected SUCCESS, got {excerpt(' / '.join(lines))}")
+    return tuple(line.removeprefix(_SUCCESS).removeprefix(" ") for line in lines)
 
 
 def parse_text(lines: tuple[str, ...]) -> str:

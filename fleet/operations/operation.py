@@ -28,6 +28,19 @@ class Answer(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class PartText:
+    """What people see of one server's answer to one part of a question.
+
+    Attributes:
+        part: the part, for example one of several commands, by its own spelling.
+        lines: the answer; none where there is nothing to be seen.
+    """
+
+    part: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One thing done to each server of a run.
 
@@ -40,6 +53,8 @@ class Operation(Generic[T]):
         result: what JSON shows of one server's value.
         nobody: what to tell people where there is no row at all, or None.
         changes: it changes daemons or their clients.
+        texts: for answers that no columns fit: what people see of one server's value, a text for each part of the
+            question. Equal ones of several servers are folded. `columns` and `rows` are not used then.
     """
 
     name: str
@@ -50,6 +65,7 @@ class Operation(Generic[T]):
     result: Callable[[T], object] = lambda value: value
     nobody: str | None = None
     changes: bool = False
+    texts: Callable[[T], Sequence[PartText]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

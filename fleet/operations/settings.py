@@ -62,6 +62,17 @@ def change_hold(*, on: bool) -> Operation[SettingChange[bool]]:
     return _change("hold", commands.hold(None), commands.hold("on" if on else "off"), on)
 
 
+def change_auth_retry(mode: str) -> Operation[SettingChange[str]]:
+    """Sets how a client daemon goes on after a failed authentication (management notes, COMMAND -- auth-retry).
+
+    It outlives the session, SIGUSR1 and SIGHUP (protocol-facts 6.6, 11.8).
+
+    Raises:
+        UsageError: the mode is none of `none`, `nointeract` and `interact`.
+    """
+    return _change("auth-retry", commands.auth_retry(), commands.auth_retry(mode), mode)
+
+
 def _change(name: str, query: Command[T], change: Command[str], now: T) -> Operation[SettingChange[T]]:
     columns = (Column(name, Kind.TEXT), Column("before", Kind.TEXT), Column("answer", Kind.TEXT))
     return Operation(

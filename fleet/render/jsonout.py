@@ -133,13 +133,17 @@ def error_object(error: FleetError | None, sent: str | None = None) -> dict[str,
 
 
 def server_object(outcome: Outcome[T], to_result: Callable[[T], Any]) -> dict[str, Any]:
-    """One server of the document, with every key."""
-    ok = outcome.status == "ok"
+    """One server of the document, with every key; `result` of one that failed is what was done before, if anything."""
+    result = None
+    if outcome.status == "ok":
+        result = to_jsonable(to_result(outcome.require()))
+    elif outcome.partial is not None:
+        result = to_jsonable(to_result(outcome.partial))
     return {
         "name": outcome.server.name,
         "status": outcome.status,
         "elapsed": to_jsonable(outcome.elapsed),
-        "result": to_jsonable(to_result(outcome.require())) if ok else None,
+        "result": result,
         "error": error_object(outcome.error, outcome.sent),
     }
 

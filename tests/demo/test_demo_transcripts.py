@@ -10,6 +10,7 @@ from fleet.demo.clients import SimulatedClient
 from fleet.demo.clock import ManualClock
 from fleet.demo.daemon import NEVER, Phase, SimulatedDaemon
 from fleet.demo.management import READ_BYTES, ManagementSession
+from fleet.demo.requests import login, passphrase
 from support.transcripts import VERSIONS, Exchange, Record, Session, exchanges, read_transcript, transcript
 
 # What differs between two runs of one real daemon as well.
@@ -22,6 +23,7 @@ MASKS = [
 ]
 # The log's own lines are not played word by word, nor the environment of >CLIENT nor byte counts.
 LEFT_OUT = re.compile(rb"TIME,[A-Z]*,.*\r\n|>LOG:.*\r\n|>CLIENT:.*\r\n|>BYTECOUNT_CLI:.*\r\n")
+LOG = re.compile(rb">LOG:.*\r\n")
 # `kill` of 255 and 256 bytes: 2.7.6 finds a third part in them; fleet sends no name over 127 bytes.
 NOT_UNDERSTOOD = (len(b"kill \n") + 255, len(b"kill \n") + 256)
 
@@ -227,3 +229,52 @@ def test_a_long_username_ends_the_answer_in_silence(version: str, clock: ManualC
         assert (length, answer.data.count(b"\r\n")) == (length, reply.count(b"\r\n"))
         ends.append(reply.endswith(b"END\r\n"))
     assert ends[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_daemon_asks_for_username_and_password(version: str, clock: ManualClock) -> None:
+    daemon = SimulatedDaemon(
+        version, client_mode=True, requests=[login("alice", "good")], network="10.200.0.0/24", clock=clock
+    )
+    daemon.auth_retry = "interact"
+    # How long the far end takes to say no, and the daemon to ask again, differs between two runs.
+    until = b'username "Auth" "al ice"\n' if version == "2.4.12" else b'password "Auth" "bad"\n'
+    assert_same(version, "30_client_query_auth", daemon, clock, until=until)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_client_daemon_asks_for_its_passphrase_too(version: str, index: int, clock: ManualClock) -> None:
+    requests = [login("alice", "good"), passphrase("keypass")]
+    daemon = SimulatedDaemon(version, client_mode=True, requests=requests, network="10.200.0.0/24", clock=clock)
+    session = ManagementSession(daemon)
+    recording = read_transcript(transcript(version, "32_client_query_key"))[index]
+    heard = session.take()
+    compared = 0
+    for exchange in exchanges(recording):
+        heard += b"".join(answer.data for answer in session.receive(exchange.command))
+        clock.advance(0.5)
+        heard += session.take()
+        if not exchange.command.startswith(b"state"):
+            compared += 1
+            assert LOG.sub(b"", heard).splitlines() == LOG.sub(b"", exchange.reply).splitlines()
+        heard = b""
+    assert compared > 2
+    assert session.ended is recording.eof
+
+
+@pytest.mark.parametrize(
+    ("version", "network", "port"),
+    [("2.4.12", "10.220.78.0/24", 28920), ("2.6.14", "10.200.78.0/24", 28900), ("2.7.6", "10.210.79.0/24", 28960)],
+)
+def test_a_server_in_hold_with_an_encrypted_key(version: str, network: str, port: int, clock: ManualClock) -> None:
+    daemon = SimulatedDaemon(
+        version,
+        hold=True,
+        requests=[passphrase("keypass")],
+        network=network,
+        local=f"127.0.0.1,{port}",
+        clock=clock,
+    )
+    assert_same(version, "35_server_hold_key", daemon, clock)
+    assert daemon.phase is Phase.UP

@@ -156,9 +156,30 @@ class VPN:
         return [f"ca {self._authority.certificate}", f"cert {credentials.certificate}", f"key {credentials.key}"]
 
     def start_server(
-        self, name: str, protocol: str, port: int, management: Management, client_names: tuple[str, ...]
+        self,
+        name: str,
+        protocol: str,
+        port: int,
+        management: Management,
+        client_names: tuple[str, ...],
+        *,
+        passphrase: str | None = None,
+        directives: Sequence[str] = (),
     ) -> Daemon:
-        """Start a server on 127.0.0.1; `protocol` is udp or tcp."""
+        """Start a server on 127.0.0.1.
+
+        Args:
+            name: of the daemon in the lab.
+            protocol: udp or tcp.
+            port: of the VPN.
+            management: its management interface.
+            client_names: who is to connect.
+            passphrase: of its private key, which is not encrypted without one.
+            directives: more of its configuration.
+        """
+        credentials = self._server_credentials
+        if passphrase is not None:
+            credentials = self._authority.issue("Lab Server", server=True, passphrase=passphrase)
         self._count += 1
         stem = self._folder / name.replace("/", "-")
         log = stem.with_suffix(".log")
@@ -179,8 +200,9 @@ class VPN:
                 "topology subnet",
                 "keepalive 1 4",
                 "dh none",
-                *self._tls(self._server_credentials),
+                *self._tls(credentials),
                 management.directive,
+                *directives,
                 "management-log-cache 300",
                 "verb 3",
                 f"log {log}",
@@ -189,6 +211,38 @@ class VPN:
         log.touch()
         self._processes.start(name, [self._openvpn, "--config", str(config)])
         return Daemon(name, management, log, port, protocol, client_names)
+
+    def start_client_daemon(
+        self, name: str, server: Daemon, management: Management, directives: Sequence[str]
+    ) -> Daemon:
+        """Start a client of this server that has a management interface of its own."""
+        stem = self._folder / name
+        log = stem.with_suffix(".log")
+        config = _config(
+            stem.with_suffix(".conf"),
+            [*self._client(server, self._authority.issue(name)), management.directive, *directives, f"log {log}"],
+        )
+        log.touch()
+        self._processes.start(name, [self._openvpn, "--config", str(config)])
+        return Daemon(name, management, log, server.port, server.protocol, ())
+
+    def _client(self, server: Daemon, credentials: Credentials) -> list[str]:
+        return [
+            "client",
+            "dev null",
+            "ifconfig-noexec",
+            "route-noexec",
+            "disable-dco",
+            "persist-key",
+            "persist-tun",
+            "nobind",
+            f"proto {'udp4' if server.protocol == 'udp' else 'tcp4-client'}",
+            f"remote 127.0.0.1 {server.port}",
+            "connect-retry 1 1",
+            "remote-cert-tls server",
+            *self._tls(credentials),
+            "verb 3",
+        ]
 
     def wait_for_server(self, daemon: Daemon) -> None:
         """Until the management interface answers and the daemon is ready for clients."""
@@ -208,22 +262,6 @@ class VPN:
             stem = self._folder / f"{daemon.name.replace('/', '-')}-client-{number}"
             config = _config(
                 stem.with_suffix(".conf"),
-                [
-                    "client",
-                    "dev null",
-                    "ifconfig-noexec",
-                    "route-noexec",
-                    "disable-dco",
-                    "persist-key",
-                    "persist-tun",
-                    "nobind",
-                    f"proto {'udp4' if daemon.protocol == 'udp' else 'tcp4-client'}",
-                    f"remote 127.0.0.1 {daemon.port}",
-                    "connect-retry 1 1",
-                    "remote-cert-tls server",
-                    *self._tls(self._authority.issue(common_name)),
-                    "verb 3",
-                    f"log {stem.with_suffix('.log')}",
-                ],
+                [*self._client(daemon, self._authority.issue(common_name)), f"log {stem.with_suffix('.log')}"],
             )
             self._processes.start(f"{daemon.name} client {number}", [self._openvpn, "--config", str(config)])

@@ -9,7 +9,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = dt.timedelta(days=2)
@@ -75,8 +81,11 @@ class Authority:
             .not_valid_after(now + LIFETIME)
         )
 
-    def issue(self, common_name: str, *, server: bool = False) -> Credentials:
-        """Sign a new key. Files are numbered, as a common name may hold what no file name can."""
+    def issue(self, common_name: str, *, server: bool = False, passphrase: str | None = None) -> Credentials:
+        """Sign a new key, encrypted with a passphrase or not at all.
+
+        Files are numbered, as a common name may hold what no file name can.
+        """
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
@@ -89,7 +98,8 @@ class Authority:
         )
         credentials = Credentials(self._folder / f"{self._count}.crt", self._folder / f"{self._count}.key")
         credentials.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-        write_private(credentials.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
+        write_private(credentials.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         return credentials
 
 

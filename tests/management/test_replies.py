@@ -237,3 +237,52 @@ def test_any_lines_give_a_value_or_a_value_error(
 ) -> None:
     with contextlib.suppress(ValueError):
         parse(lines)
+
+
+def test_remotes_with_and_without_what_later_releases_say() -> None:
+    lines = (
+        "0,vpn.example.com,1194,udp,enabled",
+        "1,vpn.example.net,443,tcp-client,disabled",
+        "2,192.0.2.1",
+        "3,h,1,udp",
+    )
+    assert replies.parse_remote_entries(lines) == (
+        replies.RemoteEntry(0, "vpn.example.com", "1194", "udp", enabled=True),
+        replies.RemoteEntry(1, "vpn.example.net", "443", "tcp-client", enabled=False),
+        replies.RemoteEntry(2, "192.0.2.1"),
+        replies.RemoteEntry(3, "h", "1", "udp"),
+    )
+    assert replies.parse_remote_entry_count(("5",)) == 5
+
+
+def test_pkcs11_identities() -> None:
+    text = "'1', ID:'pkcs11:model=x;id=%01', BLOB:'TUlJ'"
+    assert replies.parse_pkcs11_entry((text,)) == replies.PKCS11Entry(1, "pkcs11:model=x;id=%01", "TUlJ")
+    assert replies.parse_pkcs11_entry(("'0'",)) == replies.PKCS11Entry(0)
+    assert replies.parse_pkcs11_count(("0",)) == 0
+
+
+@pytest.mark.parametrize(
+    ("parse", "lines"),
+    [
+        (replies.parse_auth_retry, ("auth-retry=",)),
+        (replies.parse_auth_retry, ("verb=3",)),
+        (replies.parse_nclients, ("clients=1",)),
+        (replies.parse_remote_entry_count, ("many",)),
+        (replies.parse_remote_entry_count, ()),
+        (replies.parse_remote_entries, ("0",)),
+        (replies.parse_remote_entries, ("0,",)),
+        (replies.parse_remote_entries, ("x,vpn.example.com",)),
+        (replies.parse_pkcs11_count, ("x",)),
+        (replies.parse_pkcs11_entry, ("0",)),
+        (replies.parse_pkcs11_entry, ("'0', ID:'x'",)),
+        (replies.parse_client_version, ("version set",)),
+        (replies.parse_answers, ()),
+        (replies.parse_answers, ("SUCCESS: x", "y")),
+    ],
+)
+def test_what_the_other_commands_do_not_answer_is_refused(
+    parse: Callable[[tuple[str, ...]], Any], lines: tuple[str, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"^(expected|not a) "):
+        parse(lines)

@@ -1,0 +1,116 @@
+"""What daemons wait for before their tunnels come up: a release, a secret, a confirmation, a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from fleet.management import commands
+from fleet.management.notifications import (
+    HoldNotification,
+    NeedNotification,
+    Notification,
+    PasswordNeededNotification,
+)
+from fleet.management.replies import State
+from fleet.operations.columns import Column, Kind
+from fleet.operations.conversation import Conversation
+from fleet.operations.operation import Answer, Operation
+
+
+class WantKind(StrEnum):
+    """What a daemon can wait for, as JSON spells it."""
+
+    HOLD = "hold"
+    PASSWORD = "password"  # noqa: S105 - a kind of request, no secret
+    LOGIN = "username_password"
+    CONFIRMATION = "confirmation"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One thing that a daemon waits for.
+
+    Attributes:
+        kind: what it is.
+        name: what the answer has to repeat, for example `Private Key`; None for a hold.
+        message: the daemon's words for its user, or None.
+    """
+
+    kind: WantKind
+    name: str | None = None
+    message: str | None = None
+
+    @property
+    def secret(self) -> bool:
+        """Whether a passphrase or password answers it."""
+        return self.kind in (WantKind.PASSWORD, WantKind.LOGIN)
+
+    def __str__(self) -> str:
+        """In the notifications' own words: `'Private Key' password`."""
+        words = {
+            WantKind.HOLD: "hold release",
+            WantKind.PASSWORD: f"'{self.name}' password",
+            WantKind.LOGIN: f"'{self.name}' username/password",
+            WantKind.CONFIRMATION: f"'{self.name}' confirmation",
+            WantKind.TEXT: f"'{self.name}' text",
+        }[self.kind]
+        return f"{words}: {self.message}" if self.message else words
+
+
+def want_of(notification: Notification) -> Want | None:
+    """What a real-time message asks for, or None where it asks for nothing."""
+    if isinstance(notification, HoldNotification):
+        return Want(WantKind.HOLD)
+    if isinstance(notification, PasswordNeededNotification):
+        kind = WantKind.LOGIN if notification.username else WantKind.PASSWORD
+        return Want(kind, notification.realm, notification.challenge or None)
+    if isinstance(notification, NeedNotification):
+        kind = WantKind.TEXT if notification.text_wanted else WantKind.CONFIRMATION
+        return Want(kind, notification.request, notification.message or None)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What one daemon waits for now.
+
+    Attributes:
+        waiting_for: nothing where the tuple is empty.
+        state: the daemon's state.
+    """
+
+    waiting_for: tuple[Want, ...]
+    state: State
+
+
+async def look(conversation: Conversation) -> Answer[Waiting]:
+    """Asks what the daemon waits for, and its state; nothing is changed.
+
+    Raises:
+        ServerError: it could not be asked.
+    """
+    conversation.attempt.phase = "looking what it waits for"
+    found = await conversation.session.waiting()
+    (reply,) = await conversation.ask(commands.state())
+    wants = [want for notification in found if (want := want_of(notification)) is not None]
+    return Answer(Waiting(tuple(dict.fromkeys(wants)), reply.result()), reply.text())
+
+
+def words(wants: tuple[Want, ...]) -> str:
+    """Several in one cell."""
+    return ", ".join(map(str, wants)) if wants else "nothing"
+
+
+LOOK: Operation[Waiting] = Operation(
+    "unlock",
+    look,
+    (Column("waits_for", Kind.TEXT), Column("state", Kind.TEXT)),
+    lambda value: [(words(value.waiting_for), value.state.name)],
+)
+
+
+def without_message(want: Want) -> Want:
+    """The want by its kind and name alone: what one secret is for."""
+    return replace(want, message=None)

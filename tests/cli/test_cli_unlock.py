@@ -1,0 +1,424 @@
+"""`fleet unlock` as a process, on simulated daemons over sockets: options, refusals, what is shown, the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.demo.daemon import Phase, SimulatedDaemon
+from fleet.demo.requests import Request, RequestKind, login, passphrase
+from support.farm import Listen
+from support.terminal import Person, at_a_terminal
+
+RUN_TIMEOUT = 60.0
+"""Seconds that one run may take."""
+
+SECRET = 's3cret "x\\ y'
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    status: int
+    stdout: str
+    stderr: str
+
+    def servers(self) -> dict[str, Any]:
+        return {server["name"]: server for server in json.loads(self.stdout)["servers"]}
+
+    def results(self) -> dict[str, str | None]:
+        return {name: server["result"] and server["result"]["result"] for name, server in self.servers().items()}
+
+
+class Waiting:
+    """A fleet of daemons on this machine, and fleet on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.daemons: dict[str, SimulatedDaemon] = {}
+        self.lines = ["all:", "  vars: {connection: local}", "  hosts:"]
+        self.secret_file = folder / "secret"
+        self.secret_file.touch(mode=0o600)
+        self.secret_file.write_text(f"{SECRET}\n")
+
+    @property
+    def argv(self) -> list[str]:
+        inventory = self.folder / "inventory.yaml"
+        inventory.write_text("\n".join([*self.lines, ""]))
+        return [sys.executable, "-m", "fleet", "-i", str(inventory)]
+
+    def environment(self) -> dict[str, str]:
+        root = Path(__file__).parent.parent.parent
+        return {**os.environ, "LANG": "C.UTF-8", "TERM": "dumb", "PYTHONPATH": str(root)}
+
+    async def __call__(self, *args: str) -> Run:
+        process = await asyncio.create_subprocess_exec(
+            *self.argv,
+            "unlock",
+            *args,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self.environment(),
+        )
+        async with asyncio.timeout(RUN_TIMEOUT):
+            out, err = await process.communicate()
+        assert process.returncode is not None
+        return Run(process.returncode, out.decode(), err.decode())
+
+    def executed(self, name: str) -> list[str]:
+        return self.daemons[name].executed
+
+
+AddDaemon = Callable[..., Awaitable[SimulatedDaemon]]
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Waiting:
+    return Waiting(tmp_path)
+
+
+@pytest.fixture
+def add(waiting: Waiting, listen: Listen) -> AddDaemon:
+    async def start(name: str, **more: Any) -> SimulatedDaemon:
+        daemon = SimulatedDaemon(more.pop("release", "2.6.14"), **more)
+        waiting.daemons[name] = daemon
+        waiting.lines.append(f'    {name}: {{management: "{await listen(daemon)}"}}')
+        return daemon
+
+    return start
+
+
+async def three(add: AddDaemon) -> None:
+    await add("edge-1", requests=[passphrase(SECRET)])
+    await add("edge-2", hold=True, requests=[passphrase(SECRET)], release="2.7.6")
+    await add("edge-3")
+
+
+async def test_list_shows_who_waits_for_what(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    await add("client", client_mode=True, requests=[login("alice", "x")])
+    run = await waiting("--list")
+    assert run.status == 0, run.stderr
+    assert [line.split(maxsplit=1) for line in run.stdout.splitlines()] == [
+        ["SERVER", "WAITS FOR                 STATE"],
+        ["edge-1", "'Private Key' password    CONNECTING"],
+        ["edge-2", "hold release              CONNECTING"],
+        ["edge-3", "nothing                   CONNECTED"],
+        ["client", "'Auth' username/password  CONNECTING"],
+    ]
+    shown = (await waiting("--list", "--json", "client")).servers()["client"]["result"]
+    assert shown["waiting_for"] == [{"kind": "username_password", "name": "Auth", "message": None}]
+    assert set(waiting.executed("edge-1")) == {"pid", "state"}
+
+
+async def test_a_file_brings_everybody_up(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+    assert run.status == 0, run.stderr
+    assert run.results() == {"edge-1": "connected", "edge-2": "connected", "edge-3": "not waiting"}
+    assert run.servers()["edge-2"]["result"] == {
+        "waited_for": [
+            {"kind": "hold", "name": None, "message": None},
+            {"kind": "password", "name": "Private Key", "message": None},
+        ],
+        "verification_failed": [],
+        "result": "connected",
+        "state": run.servers()["edge-2"]["result"]["state"],
+    }
+    assert {daemon.phase for daemon in waiting.daemons.values()} == {Phase.UP}
+    assert SECRET not in run.stdout + run.stderr
+
+
+async def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon) -> None:
+    for name in ("edge-1", "edge-2"):
+        await add(name, requests=[passphrase(f"of $HOME {name}; Private Key")])
+    command = """printf '%s\\nmore' "of $HOME {server}; {realm}" """
+    run = await waiting("edge-1", "edge-2", "--secret-command", command)
+    assert run.status == 0, run.stderr
+    assert [line.split() for line in run.stdout.splitlines()][1:] == [
+        [name, "'Private", "Key'", "password", "connected", "CONNECTED"] for name in ("edge-1", "edge-2")
+    ]
+    assert "2 came up" in run.stderr
+
+
+async def test_a_command_that_fails_costs_its_server_alone(waiting: Waiting, add: AddDaemon) -> None:
+    await add("edge-1", requests=[passphrase("edge-1")])
+    await add("edge-2", requests=[passphrase("x")])
+    run = await waiting("--all", "--secret-command", "sh -c 'test {server} = edge-1 && echo {server}'", "--json")
+    assert run.status == 1
+    assert run.results() == {"edge-1": "connected", "edge-2": None}
+    error = run.servers()["edge-2"]["error"]
+    assert error["code"] == "command-failed"
+    assert "exit status 1" in error["message"]
+    assert set(waiting.executed("edge-2")) == {"pid", "state"}
+
+
+async def test_a_wrong_secret_leaves_the_daemon_alive_and_is_told(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = await add("edge-1", requests=[passphrase("another")])
+    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+    assert run.status == 1
+    server = run.servers()["edge-1"]
+    assert (server["status"], server["error"]["code"]) == ("failed", "command-failed")
+    assert "verification failed for 'Private Key'" in server["error"]["message"]
+    assert server["result"]["verification_failed"] == ["Private Key"]
+    assert (daemon.phase, daemon.auth_retry) == (Phase.WAIT, "none")
+    assert SECRET not in run.stdout + run.stderr
+
+
+async def test_a_username_goes_with_the_secret(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = await add("client", client_mode=True, requests=[login("al ice", SECRET)])
+    refused = await waiting("client", "--secret-file", str(waiting.secret_file))
+    assert refused.status == 2
+    assert "--username" in refused.stderr
+    assert set(daemon.executed) == {"pid", "state"}
+    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "al ice")
+    assert run.status == 0, run.stderr
+
+
+async def test_one_secret_is_for_one_kind_of_request(waiting: Waiting, add: AddDaemon) -> None:
+    both = [login("alice", SECRET), passphrase("keypass")]
+    daemon = await add("client", client_mode=True, requests=both)
+    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    assert run.status == 1
+    assert "waits for 'Private Key' password, and was not given it" in run.servers()["client"]["error"]["message"]
+    assert not any(command.startswith('password "Private Key"') for command in daemon.executed)
+    await add("edge-1", requests=[passphrase("x")])
+    await add("other", client_mode=True, requests=both)
+    refused = await waiting("edge-1,other", "--secret-file", str(waiting.secret_file), "--username", "alice")
+    assert refused.status == 2
+    assert "different secrets" in refused.stderr
+
+
+TOKEN = Request(RequestKind.CONFIRMATION, "token-insertion-request", "ok", message="Insert the \x1b[31mtoken")
+
+
+@pytest.mark.parametrize(("option", "result"), [("--ok", "connected"), ("--cancel", "cancelled")])
+async def test_confirmations(waiting: Waiting, add: AddDaemon, option: str, result: str) -> None:
+    await add("edge-1", requests=[TOKEN])
+    run = await waiting("--all", option, "--json")
+    assert run.status == 0, run.stderr
+    assert run.results() == {"edge-1": result}
+
+
+async def test_texts(waiting: Waiting, add: AddDaemon) -> None:
+    await add("edge-1", requests=[Request(RequestKind.TEXT, "pin", "12 34")])
+    assert (await waiting("--all", "--string", "12 34")).status == 0
+
+
+async def test_where_nobody_can_be_asked_nothing_is_done(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    await add("token", requests=[TOKEN])
+    for pattern, words in (("edge-*", "--secret-file"), ("token", "--ok")):
+        run = await waiting(pattern)
+        assert (run.status, run.stdout) == (2, "")
+        assert "there is no terminal" in run.stderr
+        assert words in run.stderr
+        assert "\x1b" not in run.stderr
+    assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
+
+
+async def test_a_hold_that_hides_a_question_is_released_and_told(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = await add("edge-1", hold=True, requests=[passphrase("x")])
+    run = await waiting("--all", "--json")
+    assert run.status == 1
+    assert "waits for 'Private Key' password, and was not given it" in run.servers()["edge-1"]["error"]["message"]
+    assert run.servers()["edge-1"]["result"]["waited_for"][0]["kind"] == "hold"
+    assert daemon.phase is Phase.WAIT
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], "say which"),
+        (["--all", "--readonly"], "read-only"),
+        (["--all", "--secret-file", "SECRET", "--secret-command", "x"], "contradict"),
+        (["--all", "--ok", "--cancel"], "contradict"),
+        (["--all", "--each", "--secret-file", "SECRET"], "--each"),
+        (["--all", "--secret-file", "/nonexistent"], "cannot be read"),
+        (["--all", "--secret-file", "OPEN"], "may be read by others"),
+        (["--all", "--secret-file", "CONTROL"], "control character"),
+        (["--all", "--secret-file", "LONG"], "longer than"),
+        (["--all", "--secret-command", "'"], "cannot be read"),
+        (["--all", "--secret-command", ""], "empty"),
+        (["--all", "--secret-command", "no-such-program x"], "no program"),
+        (["--all", "--username", "a\tb"], "control character"),
+        (["--all", "--string", "x" * 256], "256 bytes"),
+        (["--all", "--wait-timeout", "soon"], "soon"),
+        (["--all", "--wait-timeout", "0"], "more than 0"),
+        (["--list", "--ok"], "--list answers nothing"),
+    ],
+)
+async def test_refused(waiting: Waiting, add: AddDaemon, args: list[str], words: str) -> None:
+    daemon = await add("edge-1", requests=[passphrase("x")])
+    files = {"SECRET": waiting.secret_file}
+    for name, mode, text in (("OPEN", 0o644, "x\n"), ("CONTROL", 0o600, "hunter2\tx\n"), ("LONG", 0o600, "y" * 256)):
+        files[name] = waiting.folder / name
+        files[name].write_text(text)
+        files[name].chmod(mode)
+    run = await waiting(*(str(files.get(arg, arg)) for arg in args))
+    assert (run.status, run.stdout) == (2, "")
+    assert words in run.stderr
+    assert "hunter2" not in run.stderr
+    assert daemon.executed == []
+
+
+async def test_the_read_only_may_look(waiting: Waiting, add: AddDaemon) -> None:
+    await add("edge-1", hold=True)
+    assert (await waiting("--list", "--readonly")).status == 0
+
+
+async def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    waiting.lines.append('    gone: {management: "127.0.0.1:1"}')
+    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "-o", "ndjson")
+    assert run.status == 4
+    *servers, summary = map(json.loads, run.stdout.splitlines())
+    assert {server["name"]: server["status"] for server in servers} == {
+        **dict.fromkeys(("edge-1", "edge-2", "edge-3"), "ok"),
+        "gone": "unreachable",
+    }
+    assert summary["summary"]["ok"] == 3
+
+
+# At a terminal
+
+
+class AtTerminal:
+    """A run of `fleet unlock` at a terminal of its own."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+
+    def __call__(self, *args: str) -> AbstractAsyncContextManager[tuple[Person, asyncio.subprocess.Process]]:
+        return at_a_terminal([*self.waiting.argv, "unlock", *args], self.waiting.environment())
+
+
+async def end(process: asyncio.subprocess.Process) -> Run:
+    async with asyncio.timeout(RUN_TIMEOUT):
+        out, _ = await process.communicate()
+    assert process.returncode is not None
+    return Run(process.returncode, out.decode(), "")
+
+
+@pytest.fixture
+def at_terminal(waiting: Waiting) -> AtTerminal:
+    return AtTerminal(waiting)
+
+
+async def test_a_secret_is_typed_once_for_all_and_not_seen(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    await three(add)
+    async with at_terminal("--all", "--json") as (person, process):
+        await person.sees("edge-1: 'Private Key' password: ")
+        await person.types("hunter2\n")
+        await person.sees("edge-[1-2] (2): 'Private Key' password, not the one tried before: ")
+        await person.types(f"{SECRET}\n")
+        await person.sees("2 came up, 1 waited for nothing")
+        run = await end(process)
+    assert run.status == 0
+    assert run.results() == {"edge-1": "connected", "edge-2": "connected", "edge-3": "not waiting"}
+    assert run.servers()["edge-1"]["result"]["verification_failed"] == ["Private Key"]
+    assert "hunter2" not in person.seen + run.stdout
+    assert SECRET not in person.seen + run.stdout
+
+
+async def test_each_server_is_asked_for(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    for name in ("edge-1", "edge-2"):
+        await add(name, requests=[passphrase(f"of {name}")])
+    async with at_terminal("--all", "--each", "--json") as (person, process):
+        for name in ("edge-1", "edge-2"):
+            await person.sees(f"{name}: 'Private Key' password: ")
+            await person.types(f"of {name}\n")
+        run = await end(process)
+    assert run.status == 0
+    assert run.results() == {"edge-1": "connected", "edge-2": "connected"}
+
+
+async def test_a_username_is_asked_for_and_seen(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    await add("client", client_mode=True, requests=[login("al ice", SECRET)])
+    async with at_terminal("client", "--json") as (person, process):
+        person.hidden = False
+        await person.sees("client: 'Auth' username/password: username: ")
+        await person.types("al ice\n")
+        await person.sees("al ice")
+        await person.sees("client: 'Auth' username/password: password: ")
+        person.hidden = True
+        await person.types(f"{SECRET}\n")
+        run = await end(process)
+    assert run.status == 0
+    assert run.results() == {"client": "connected"}
+
+
+async def test_three_wrong_ones_are_enough(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    daemon = await add("edge-1", requests=[passphrase("right")])
+    async with at_terminal("edge-1", "--json") as (person, process):
+        for _ in range(3):
+            await person.sees("'Private Key' password")
+            await person.types("wrong\n")
+        run = await end(process)
+    assert run.status == 1
+    assert "(3 times); the daemon lives" in run.servers()["edge-1"]["error"]["message"]
+    assert daemon.executed.count('password "Private Key" wrong') == 3
+    assert daemon.auth_retry == "none"
+
+
+async def test_an_empty_line_leaves_it_waiting(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    daemon = await add("edge-1", requests=[passphrase("right")])
+    async with at_terminal("edge-1", "--json") as (person, process):
+        await person.sees("'Private Key' password: ")
+        await person.types("\n")
+        run = await end(process)
+    assert run.status == 1
+    assert run.servers()["edge-1"]["error"]["message"].startswith("left waiting for 'Private Key' password")
+    assert set(daemon.executed) == {"pid", "state"}
+
+
+async def test_ctrl_c_at_the_question(waiting: Waiting, add: AddDaemon, at_terminal: AtTerminal) -> None:
+    await three(add)
+    async with at_terminal("--all", "--json") as (person, process):
+        await person.sees("edge-1: 'Private Key' password: ")
+        await person.types("\x03")
+        run = await end(process)
+    assert run.status == 130
+    statuses = {name: (server["error"] or {}).get("code") for name, server in run.servers().items()}
+    assert statuses == {"edge-1": "interrupted", "edge-2": "interrupted", "edge-3": None}
+    assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
+
+
+async def test_ctrl_c_after_the_secret_was_sent(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    daemon = await add("client", client_mode=True, requests=[login("alice", "good")])
+    daemon._try = lambda _request: None  # type: ignore[method-assign]  # the far end does not answer
+    async with at_terminal("client", "--json", "--username", "alice") as (person, process):
+        await person.sees("password: ")
+        await person.types("good\n")
+        async with asyncio.timeout(RUN_TIMEOUT):
+            while "password Auth good" not in daemon.executed:  # noqa: ASYNC110 - the daemon has no such event
+                await asyncio.sleep(0.02)
+        person.hidden = False
+        await asyncio.sleep(0.2)
+        await person.types("\x03")
+        run = await end(process)
+    assert run.status == 130
+    error = run.servers()["client"]["error"]
+    assert (error["code"], error["sent"]) == ("interrupted", "username Auth [secret]; password Auth [secret]")
+    assert daemon.executed[-1] == "auth-retry none"
+
+
+async def test_a_confirmation_is_asked_for(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    await add("edge-1", requests=[TOKEN])
+    async with at_terminal("edge-1", "--json") as (person, process):
+        person.hidden = False
+        await person.sees("'token-insertion-request' confirmation: Insert the \\x1b[31mtoken [ok/cancel]: ")
+        await person.types("what\n")
+        await person.sees("[ok/cancel]: ")
+        await person.types("ok\n")
+        run = await end(process)
+    assert run.status == 0
