@@ -448,8 +448,8 @@ class Session:
     def _ungreeted(self, greeting_timeout: float, endpoint: str, *, silent: bool) -> ServerError:
         if silent:
             return ManagementBusyError(
-                "the management interface accepts and says nothing: another management client holds it, and OpenVPN"
-                " serves one at a time",
+                "the management interface accepts and says nothing: another management client holds it, "
+                "and OpenVPN serves one at a time",
                 hint=_who_holds(endpoint),
             )
         if self._protocol.unfinished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -14,13 +15,20 @@ from typer.exceptions import TyperException
 
 from fleet.cli import changes, commands, console, demo, execute, follow, inventory, queries, unlock
 from fleet.cli.options import Invocation, Options, OutputFormat, before_command
-from fleet.cli.output import OutputError, error_style, say, traceback_text, write
+from fleet.cli.output import OutputError, error_style, say, stdout_lost, traceback_text, write
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Report
 from fleet.errors import FleetError, InternalError, InterruptedRunError, UsageError
 from fleet.render.jsonout import document, dumps, ndjson_summary
 from fleet.render.outcomes import refusal_line, refusal_text
 
 _TRACEBACKS = 2  # so many -v show the traceback of a bug
+_STDOUT_FAILS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EBADF,
+)  # typer itself prints help and version
 
 
 def build() -> typer.Typer:
@@ -64,23 +72,27 @@ def run(args: Sequence[str]) -> int:
     """Runs one command line and gives its exit status; nothing is raised but by a signal that ends the process."""
     invocation = Invocation()
     try:
-        try:
-            return int(build()(list(args), prog_name="fleet", standalone_mode=False, obj=invocation) or EXIT_OK)
-        except TyperException as error:
-            return _misused(args, invocation, error)
-        except OutputError:
-            raise
-        except FleetError as error:
-            return _refuse(args, invocation, error)
-        except KeyboardInterrupt:
-            return _refuse(args, invocation, InterruptedRunError("interrupted before anything was sent"))
-        except Exception as error:  # noqa: BLE001 - the boundary: no traceback reaches a user unless with -vv
-            bug = InternalError(f"a bug in fleet: {type(error).__name__}: {error}", hint=_bug_hint(args, invocation))
-            bug.__cause__ = error
-            return _refuse(args, invocation, bug)
+        return _run(args, invocation)
     except OutputError as error:
         say(str(error))
         return EXIT_FAILED
+
+
+def _run(args: Sequence[str], invocation: Invocation) -> int:
+    try:
+        return int(build()(list(args), prog_name="fleet", standalone_mode=False, obj=invocation) or EXIT_OK)
+    except TyperException as error:
+        return _misused(args, invocation, error)
+    except FleetError as error:
+        return _refuse(args, invocation, error)
+    except KeyboardInterrupt:
+        return _refuse(args, invocation, InterruptedRunError("interrupted before anything was sent"))
+    except OutputError:
+        raise
+    except Exception as error:  # the boundary: no traceback reaches a user unless with -vv
+        if isinstance(error, OSError) and error.errno in _STDOUT_FAILS:
+            raise stdout_lost(error) from error
+        return _bug(args, invocation, error)
 
 
 def _misused(args: Sequence[str], invocation: Invocation, error: TyperException) -> int:
@@ -120,9 +132,12 @@ def _refuse(args: Sequence[str], invocation: Invocation, error: FleetError) -> i
     return report.exit_status
 
 
-def _bug_hint(args: Sequence[str], invocation: Invocation) -> str:
+def _bug(args: Sequence[str], invocation: Invocation, cause: Exception) -> int:
     options = invocation.options if invocation.complete else _options_of(args, os.environ)
-    return "please report it" if options.verbose >= _TRACEBACKS else "please report it, with what -vv prints"
+    hint = "please report it" if options.verbose >= _TRACEBACKS else "please report it, with what -vv prints"
+    error = InternalError(f"a bug in fleet: {type(cause).__name__}: {cause}", hint=hint)
+    error.__cause__ = cause
+    return _refuse(args, invocation, error)
 
 
 # What a failing command line was about. Typer has given up on it, so the words are looked at one by one.
@@ -135,21 +150,20 @@ def _command_of(args: Sequence[str]) -> str:
 
 
 def _options_of(args: Sequence[str], environ: Mapping[str, str]) -> Options:
-    """How an error is to be shown, as far as the words tell."""
-    form = "json" if environ.get("FLEET_JSON", "0") not in ("", "0", "false") else environ.get("FLEET_OUTPUT", "")
+    """How an error is to be shown, as far as the words tell: the last format that there is, or JSON for `--json`."""
+    forms = [environ.get("FLEET_OUTPUT", "")]
+    if environ.get("FLEET_JSON", "0") not in ("", "0", "false"):
+        forms.append("json")
     for word, following in zip(args, [*args, ""][1:], strict=True):
-        if word == "--json":
-            form = "json"
-            break  # also where something contradicts it
         if word in ("-o", "--output"):
-            form = following
-        elif word.startswith("--output="):
-            form = word.removeprefix("--output=")
+            forms.append(following)
         elif word.startswith("-o"):
-            form = word.removeprefix("-o")
-    known = form in set(OutputFormat)
+            forms.append(word.removeprefix("-o"))
+        elif word.startswith("--output="):
+            forms.append(word.removeprefix("--output="))
+    known = [OutputFormat.TABLE, *(OutputFormat(form) for form in forms if form in set(OutputFormat))]
     return Options(
-        output=OutputFormat(form) if known else OutputFormat.TABLE,
+        output=OutputFormat.JSON if "--json" in args else known[-1],
         quiet="-q" in args or "--quiet" in args,
         verbose=_TRACEBACKS if "-vv" in args else 0,
     )

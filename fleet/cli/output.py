@@ -54,9 +54,14 @@ def write(text: str, *, exact: bool = False) -> bool:
         _discard(sys.stdout)
         return False
     except OSError as error:
-        _discard(sys.stdout)
-        raise OutputError(f"stdout cannot be written to: {error.strerror}") from error
+        raise stdout_lost(error) from error
     return True
+
+
+def stdout_lost(error: OSError) -> OutputError:
+    """What to raise when stdout could not be written to; what is still to come goes nowhere."""
+    _discard(sys.stdout)
+    return OutputError(f"stdout cannot be written to: {error.strerror}")
 
 
 def say(text: str) -> None:

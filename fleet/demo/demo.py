@@ -141,7 +141,7 @@ async def _keep(write: Write) -> int:
     write("Try these in another terminal, after the line above:\n\n")
     for step in STEPS:
         write(f"  {step.text}\n")
-    write("  fleet inventory list\n  fleet log 5 eu\n  fleet signal SIGUSR1 -l edge-1.eu.example.net\n\n")
+    write("  fleet inventory list\n  fleet log 5 -l eu\n  fleet signal SIGUSR1 -l edge-1.eu.example.net\n\n")
     write("It runs until Ctrl-C.\n")
     await asyncio.Event().wait()
     return OK

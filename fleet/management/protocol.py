@@ -144,8 +144,8 @@ class Reply(Generic[T]):
         if not self.complete:
             raise ProtocolError(
                 f"the reply to '{self.command.text}' broke off without END",
-                hint="ask for format 1, which has no usernames: fleet status --format-version 1 -o raw (OpenVPN drops"
-                " the rest of a status behind a row of 512 bytes, which a long username makes on builds with PKCS11)",
+                hint="ask for format 1, which has no usernames: fleet status --format-version 1 -o raw (OpenVPN drops "
+                "the rest of a status behind a row of 512 bytes, which a long username makes on builds with PKCS11)",
             )
         try:
             return self.command.parse(self._payload())

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from fleet.management import commands
+from fleet.management.commands import Command
 from fleet.management.protocol import Reply
 from fleet.management.replies import State
 from fleet.management.status import Client, Route, Status
@@ -177,12 +178,12 @@ def raw_status(version: int) -> Operation[str]:
     Raises:
         UsageError: it is none of these.
     """
-    return Operation("status", partial(_ask_raw, version), (), lambda _text: [])
+    command = commands.status(version).raw()  # whatever it says is what was asked for: it is not parsed
+    return Operation("status", partial(_ask_raw, command), (), lambda _text: [])
 
 
-async def _ask_raw(version: int, conversation: Conversation) -> Answer[str]:
-    # Whatever it says is what was asked for: it is not parsed.
-    reply = await conversation.ask_when_up(commands.status(version).raw())
+async def _ask_raw(command: Command[tuple[str, ...]], conversation: Conversation) -> Answer[str]:
+    reply = await conversation.ask_when_up(command)
     reply.result()
     return Answer(reply.text(), reply.text())
 

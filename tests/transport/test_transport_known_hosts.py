@@ -81,6 +81,7 @@ def test_markers(tmp_path: Path) -> None:
         "edge 1024 35 1234567890",
         f"@unknown {hashed('edge')} {public_line(OTHER)}",
     ],
+    ids=lambda line: line.partition("ssh-ed25519")[0],  # keys are new in each run; a test's name is not
 )
 def test_a_line_that_cannot_be_read_knows_nothing_and_spoils_nothing(tmp_path: Path, line: str) -> None:
     files = known(tmp_path, f"{line}\nedge {public_line(KEY)}\n")

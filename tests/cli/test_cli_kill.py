@@ -1,0 +1,224 @@
+"""fleet kill over real SSH: what is said, what is done, and the exit status."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.harness import Fleet, client, daemon, farm_with_a_server_down, small_farm
+from fleet.demo.farm import Farm
+from fleet.demo.serve import Faults, ReplyFault
+
+
+def test_a_client_is_killed_wherever_it_is(small: Fleet) -> None:
+    result = small("kill", "Test-Client")
+    assert result.status == 0
+    assert result.err == "killed 2 sessions on 2 of 3 servers; its certificate still holds, so it may come back\n"
+    header, *rows = [line.split() for line in result.out.splitlines()]
+    assert " ".join(header) == "SERVER COMMON NAME REAL ADDRESS VIRTUAL ADDRESS SINCE RESULT"
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        ("edge-1", "Test-Client", "killed"), ("gw/udp", "Test-Client", "killed"),
+    ]  # fmt: skip
+    assert rows[1][2] == "udp4:203.0.113.9:32768"
+    assert [small.daemon(name).common_names() for name in ("edge-1", "gw/udp", "gw/tcp")] == [
+        ["Doe, Jane"], ["col:on"], ["alice"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Doe, Jane", "col:on", "alice"])
+def test_a_client_of_one_server(small: Fleet, name: str) -> None:
+    result = small("kill", name)
+    assert result.status == 0
+    assert result.err == "killed 1 session on 1 of 3 servers; its certificate still holds, so it may come back\n"
+
+
+def test_a_limit_is_kept(small: Fleet) -> None:
+    result = small("kill", "Test-Client", "-l", "us")
+    assert result.err == "killed 1 session on 1 of 2 servers; its certificate still holds, so it may come back\n"
+    assert small.daemon("edge-1").common_names() == ["Test-Client", "Doe, Jane"]
+    assert small("kill", "Test-Client", "-l", "edge-1").err.startswith("killed 1 session on 1 of 1 server; ")
+
+
+def test_a_killed_client_in_json(small: Fleet) -> None:
+    document = small("kill", "Test-Client", "-l", "edge-1", "--json").document
+    assert (document["args"], document["exit_status"]) == (["Test-Client"], 0)
+    result = document["servers"][0]["result"]
+    assert result["killed"] == 1
+    assert {**result["clients"][0], "connected_since": None} == {
+        "common_name": "Test-Client", "real_address": "203.0.113.9:32768", "virtual_address": "10.8.0.2",
+        "connected_since": None, "client_id": 0, "result": "killed",
+    }  # fmt: skip
+
+
+def test_kill_in_the_daemons_words(small: Fleet) -> None:
+    result = small("kill", "Doe, Jane", "-l", "edge-1", "-o", "raw")
+    assert result.out == "SUCCESS: common name 'Doe, Jane' found, 1 client(s) killed\n"
+
+
+# exit status
+
+
+def test_found_nowhere(small: Fleet) -> None:
+    result = small("kill", "nobody")
+    assert (result.status, result.out, result.err) == (1, "", "no client 'nobody' on 3 servers\n")
+    document = small("kill", "nobody", "--json").document
+    assert (document["exit_status"], document["summary"]["ok"]) == (1, 3)
+    assert document["servers"][0]["result"] == {"killed": 0, "clients": []}
+
+
+def test_found_nowhere_and_that_is_all_right(small: Fleet) -> None:
+    result = small("kill", "nobody", "--ignore-not-found")
+    assert (result.status, result.err) == (0, "no client 'nobody' on 3 servers\n")
+
+
+def test_found_nowhere_for_quiet_people(small: Fleet) -> None:
+    result = small("-q", "kill", "nobody")
+    assert (result.status, result.out, result.err) == (1, "", "no client 'nobody' on 3 servers\n")
+    result = small("-q", "kill", "nobody", "--ignore-not-found")
+    assert (result.status, result.out, result.err) == (0, "", "")
+    result = small("-q", "kill", "alice")
+    assert (result.status, result.out, result.err) == (0, "", "")
+    assert small.daemon("gw/tcp").common_names() == []
+
+
+@pytest.mark.parametrize(("more", "name"), [((), "Test-Client"), ((), "nobody"), (("--ignore-not-found",), "nobody")])
+def test_a_server_that_cannot_be_asked(fleet: Fleet, more: tuple[str, ...], name: str) -> None:
+    fleet.start(farm_with_a_server_down())
+    result = fleet("kill", name, *more)
+    assert result.status == 4
+    first, *rest = result.err.splitlines()
+    assert first == (
+        "no client 'nobody' on the 3 of 4 servers that answered"
+        if name == "nobody"
+        else "killed 2 sessions on 2 of 4 servers; its certificate still holds, so it may come back"
+    )
+    assert rest[0].startswith("connect-refused: down: ")
+    assert rest[-1].startswith("4 servers: 3 ok, 1 unreachable, in ")
+
+
+def test_no_server_can_be_asked(fleet: Fleet) -> None:
+    fleet.start(farm_with_a_server_down())
+    result = fleet("kill", "nobody", "-l", "down")
+    assert result.status == 4
+    assert "nobody" not in result.err
+
+
+def test_a_server_that_refuses(fleet: Fleet) -> None:
+    farm = Farm()
+    farm.add("edge-1", daemon("2.4.12", [client("a", "::1"), client("b", "::1")], protocol="udp6"))
+    farm.add("edge-2", daemon("2.7.6", [client("a", "::1")]))
+    fleet.start(farm)
+    result = fleet("kill", "::1")
+    assert result.status == 1
+    assert result.err.splitlines()[:3] == [
+        "no client '::1' on the 1 of 2 servers that answered",
+        (
+            "command-failed: edge-1: 2 clients come from '::1', and this daemon does not tell them apart by address; "
+            "nothing was killed"
+        ),
+        "  try: kill by common name: fleet clients shows them",
+    ]
+
+
+def test_a_client_that_left_by_itself(fleet: Fleet) -> None:
+    farm = Farm()
+    one = daemon("2.6.14", ["a"])
+    farm.add("edge", one)
+    fleet.start(farm)
+    executed = one.log
+
+    def leave(text: str, flags: str = "", *, verb: int = 1) -> None:
+        if text == "MANAGEMENT: CMD 'kill a'":
+            one.kill(one.instances)
+        executed(text, flags, verb=verb)
+
+    one.log = leave  # type: ignore[method-assign]  # the client leaves right when the daemon reads the kill
+    result = fleet("kill", "a")
+    assert (result.status, result.err) == (1, "client 'a' left by itself before it was killed\n")
+    assert result.out.splitlines()[1].endswith("gone")
+
+
+# what is refused before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        ("UNDEF", "UNDEF is what OpenVPN writes for a client without a name"),
+        ("", "whom to kill is empty"),
+        ("a\nb", r"the common name has a control character (\x0a)"),
+        ("\x1b[31m", r"the common name has a control character (\x1b)"),
+        ("x" * 128, "the common name is 128 bytes long, and OpenVPN takes at most 127"),
+    ],
+)
+def test_refused_before_anything_is_sent(small: Fleet, who: str, message: str) -> None:
+    result = small("kill", who)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith(message)
+    assert "\x1b" not in result.err
+    assert [small.farm[name].sessions for name in ("edge-1", "gw/udp", "gw/tcp")] == [0, 0, 0]
+    assert not any(host.connections for host in small.farm.hosts.values())
+    document = small("kill", who, "--json").document
+    assert (document["command"], document["args"], document["error"]["code"]) == ("kill", [who], "usage")
+
+
+def test_a_name_that_looks_like_an_option(small: Fleet) -> None:
+    small.thread.do(connect(small))  # type: ignore[union-attr]  # the farm runs
+    assert small("kill", "-x").status == 2
+    assert small("kill", "--", "-x").status == 0
+
+
+async def connect(fleet: Fleet) -> None:
+    fleet.daemon("edge-1").connect(client("-x"))
+
+
+# sent and not confirmed
+
+
+def test_a_lost_reply(small: Fleet) -> None:
+    small.farm["edge-1"].faults = Faults(reply=ReplyFault.HANG_UP, command="kill")
+    result = small("kill", "Test-Client")
+    assert result.status == 4
+    lines = result.err.splitlines()
+    assert lines[0] == "killed 1 session on 1 of 3 servers; its certificate still holds, so it may come back"
+    assert lines[1].startswith("connection-lost: edge-1: ")
+    assert lines[2] == "  sent and not confirmed: kill Test-Client"
+    assert small.daemon("edge-1").common_names() == ["Doe, Jane"]
+
+
+def test_a_lost_reply_in_json_and_quiet(small: Fleet) -> None:
+    small.farm["edge-1"].faults = Faults(reply=ReplyFault.SILENCE, command="kill")
+    document = small("kill", "Doe, Jane", "-l", "edge-1", "--json", "--reply-timeout", "1s").document
+    assert document["exit_status"] == 4
+    assert document["servers"][0]["error"]["code"] == "reply-timeout"
+    assert document["servers"][0]["error"]["sent"] == 'kill "Doe, Jane"'
+    result = small("kill", "Test-Client", "-l", "edge-1", "-q", "--host-timeout", "2s")
+    assert (result.status, result.out) == (4, "")
+    (line,) = result.err.splitlines()
+    assert line == (
+        "host-timeout: edge-1: not done within 2 s; it was waiting for the reply to kill Test-Client; sent and not "
+        "confirmed: kill Test-Client (try: look at the server before sending 'kill Test-Client' again: it may have "
+        "been done)"
+    )
+
+
+def test_escape_sequences_of_a_name_reach_no_terminal(fleet: Fleet) -> None:
+    farm = Farm()
+    evil = "\x9b31m\u202eevil"  # a C1 control and an override of the writing direction; C0 daemons replace
+    farm.add("edge", daemon("2.6.14", [client(evil, port=1), client(f"{evil}:x", port=2)]))
+    fleet.start(farm)
+    shown = r"\x9b31m\u202eevil"
+    table = fleet("clients").out
+    assert shown in table
+    result = fleet("kill", evil)
+    assert result.status == 0
+    assert shown in result.out
+    assert not set("\x9b\u202e") & set(table + result.out + result.err)
+    result = fleet("kill", evil)
+    assert (result.status, result.err) == (1, f"no client '{shown}' on 1 server\n")
+    assert fleet("clients", "--json").document["servers"][0]["result"]["clients"][0]["common_name"] == f"{evil}:x"
+
+
+def test_nobody_at_all_is_asked(fleet: Fleet) -> None:
+    fleet.start(small_farm())
+    result = fleet("kill", "a", "-x", "all", "--allow-empty")
+    assert (result.status, result.err) == (1, "no client 'a' on 0 servers\n")

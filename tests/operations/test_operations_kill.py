@@ -1,0 +1,476 @@
+"""kill: whoever is meant, on every release, and never anybody else (protocol-facts 4 and 10.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import pytest
+
+from fleet.demo.clients import SimulatedClient
+from fleet.demo.clock import ManualClock
+from fleet.demo.daemon import NEVER, Reconnect, SimulatedDaemon
+from fleet.demo.releases import RELEASES
+from fleet.engine import Attempt
+from fleet.errors import CommandFailedError, ConnectionLostError, ProtocolError, ReplyTimeoutError, UsageError
+from fleet.operations.kill import Killed, kill
+from operations.peer import SERVER, Peer, client, perform, scripted
+
+MODERN = ("2.4.12", "2.6.14", "2.7.6")
+ALL = ("2.2.3", *MODERN)
+
+
+def daemon(release: str, clients: Iterable[SimulatedClient], protocol: str = "udp4") -> SimulatedDaemon:
+    """Nobody comes back; a killed client's row does not linger beyond the next look."""
+    gone = Reconnect(None, None, None, None, linger=0.0)
+    return SimulatedDaemon(release, clients=clients, protocol=protocol, reconnect=gone, clock=ManualClock())
+
+
+async def killed(who: str, peer: Peer) -> Killed:
+    return (await perform(kill(who), peer)).value
+
+
+def left(one: SimulatedDaemon) -> list[str]:
+    """Who is still there, once `client-kill` has taken its rows away."""
+    one.clock.advance(1)  # type: ignore[attr-defined]  # a ManualClock
+    return one.common_names()
+
+
+# by common name
+
+NAMES = [
+    "Test-Client", "Client With Space", "Doe, Jane", 'quo"te', "it's", "back\\slash", "#hash", ";semi", ">LOG", "ERROR",
+    "END", "SUCCESS", "'x'", '"x"', "Zoë-Ünïcode-日本", "caf\udce9", "\udcff\udcfe", "n" * 127, "ü" * 63,
+    "-v", "--json", "10.1.1.1", "tcp", "on", "1e5", "a  b", "trailing ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("release", MODERN)
+@pytest.mark.parametrize("name", NAMES)
+async def test_any_name_that_daemons_allow(release: str, name: str) -> None:
+    one = daemon(release, [client("somebody"), client(name), client(name[:-1] or "x"), client(name + "x")])
+    value = await killed(name, Peer(one))
+    assert (value.killed, [each.result for each in value.clients]) == (1, ["killed"])
+    assert value.clients[0].common_name == name
+    assert name not in left(one)
+    assert len(one.common_names()) == 3
+
+
+async def test_an_old_release_knows_the_remapped_name_only() -> None:
+    one = daemon("2.2.3", [client("Doe, Jane"), client("Zoë")])
+    assert (await killed("Doe, Jane", Peer(one))).killed == 0
+    assert (await killed("Doe__Jane", Peer(one))).killed == 1
+    assert (await killed("Zo__", Peer(one))).killed == 1
+
+
+@pytest.mark.parametrize("release", ALL)
+async def test_a_name_that_is_used_twice_is_killed_twice_and_counted(release: str) -> None:
+    one = daemon(release, [client("twin", "10.0.0.1", 1), client("twin", "10.0.0.2", 2), client("other")])
+    peer = Peer(one)
+    value = await killed("twin", peer)
+    assert value.killed == 2
+    shown = partial(RELEASES[release].real_address, "udp4")
+    assert [each.real_address for each in value.clients] == [shown("10.0.0.1", 1), shown("10.0.0.2", 2)]
+    assert left(one) == ["other"]
+    assert [line for line in peer.commands if "kill" in line] == ["kill twin"]
+
+
+@pytest.mark.parametrize("release", ALL)
+@pytest.mark.parametrize("name", ["nobody", "test-client", "Test-Client ", "Test", "10.0.0.1:1", "::1", "[::1]:5"])
+async def test_nobody_is_an_answer_and_nothing_is_sent(release: str, name: str) -> None:
+    one = daemon(release, [client("Test-Client")])
+    peer = Peer(one)
+    answer = await perform(kill(name), peer)
+    assert answer.value == Killed(0, ())
+    assert answer.raw == ""
+    assert peer.commands == ["status 3", "pid"]
+
+
+async def test_what_is_shown_of_a_killed_client() -> None:
+    clock = ManualClock()
+    one = SimulatedDaemon("2.6.14", clients=[client("a", port=4000, connected_for=60)], reconnect=NEVER, clock=clock)
+    operation = kill("a")
+    answer = await perform(operation, Peer(one))
+    (row,) = operation.rows(answer.value)
+    since = answer.value.clients[0].connected_since
+    assert since is not None
+    assert since.timestamp() == clock.time() - 60
+    assert tuple(row) == ("a", "10.0.0.1:4000", "10.8.0.2", since, "killed", 0)
+    assert answer.raw == "SUCCESS: common name 'a' found, 1 client(s) killed\n"
+    assert operation.changes
+
+
+# names with a colon
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_name_with_a_colon_goes_by_client_ids(release: str) -> None:
+    others = [client("col"), client("on"), client("col:on:x")]
+    one = daemon(release, [*others, client("col:on"), client("col:on", "10.0.0.9")])
+    peer = Peer(one)
+    value = await killed("col:on", peer)
+    assert value.killed == 2
+    assert [each.client_id for each in value.clients] == [3, 4]
+    assert peer.written[-1] == b"client-kill 3\nclient-kill 4\nstate\n"
+    assert left(one) == ["col", "on", "col:on:x"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["10.1.1.1:4000", "udp:10.1.1.1:4000", "::1", "fe80::1", ":", "a:", ":b", ">LOG:evil", "ERROR: bad", "x: 'y'"],
+)
+@pytest.mark.parametrize("release", MODERN)
+async def test_names_that_look_like_addresses(release: str, name: str) -> None:
+    one = daemon(
+        release, [client("10.1.1.1", port=1), client("udp", port=2), client("a", port=3), client(name, port=4)]
+    )
+    value = await killed(name, Peer(one))
+    assert (value.killed, value.clients[0].common_name) == (1, name)
+    assert left(one) == ["10.1.1.1", "udp", "a"]
+
+
+HEADER_2_3 = (
+    "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tVirtual Address\tBytes Received\tBytes Sent\tConnected Since"
+    "\tConnected Since (time_t)\tUsername\n"
+)
+STATE = "1795337315,CONNECTED,SUCCESS,10.200.0.1,\nEND\n"
+
+
+def list_of_2_3(*rows: tuple[str, str]) -> str:
+    """Status 3 of a daemon of 2.3, which reports no client ids, with these names and real addresses."""
+    lines = "".join(f"CLIENT_LIST\t{name}\t{address}\t10.8.0.2\t1\t2\tx\t1795337000\tUNDEF\n" for name, address in rows)
+    return f"TITLE\tOpenVPN 2.3.18\n{HEADER_2_3}{lines}END\n"
+
+
+def daemon_2_3(*rows: tuple[str, str], **kills: str) -> dict[str, str | list[str]]:
+    return {"status 3": list_of_2_3(*rows), "state": STATE, "pid": "SUCCESS: pid=1\n", **kills}
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("10.0.0.1:4000", "kill it by its real address, 10.0.0.1:4000"),
+        ("::1", "kill it by its common name"),
+    ],
+)
+async def test_without_client_ids_a_name_with_a_colon_is_refused(address: str, hint: str) -> None:
+    peer = scripted(daemon_2_3(("col:on", address), ("col", "10.0.0.2:4000")))
+    with pytest.raises(CommandFailedError, match="reads a name with a colon as an address") as caught:
+        await perform(kill("col:on"), peer)
+    assert caught.value.hint == hint
+    assert "nothing was killed" in caught.value.message
+    assert not any(b"kill" in data for data in peer.written)
+
+
+async def test_without_client_ids_an_ipv6_address_is_refused() -> None:
+    peer = scripted(daemon_2_3(("a", "::1"), ("b", "10.0.0.2:4000")))
+    with pytest.raises(CommandFailedError, match="its `kill` does not take this address") as caught:
+        await perform(kill("::1"), peer)
+    assert caught.value.hint == "kill it by its common name"
+    assert not any(b"kill" in data for data in peer.written)
+
+
+async def test_without_client_ids_an_ipv4_address_is_killed() -> None:
+    rows = (("a", "10.0.0.1:4000"), ("10.0.0.1", "10.0.0.2:4000"))
+    done = "SUCCESS: 1 client(s) at address 10.0.0.1:4000 killed\n"
+    peer = scripted({**daemon_2_3(*rows), "kill 10.0.0.1:4000": done})
+    answer = await perform(kill("10.0.0.1:4000"), peer)
+    assert (answer.value.killed, answer.raw) == (1, done)
+
+
+async def test_without_client_ids_a_client_that_has_gone_is_gone() -> None:
+    lists = [list_of_2_3(("a", "10.0.0.1:4000")), list_of_2_3()]
+    gone = "ERROR: client at address 10.0.0.1:4000 not found\n"
+    answers = {**daemon_2_3(), "status 3": lists, "kill 10.0.0.1:4000": gone}
+    value = (await perform(kill("10.0.0.1:4000"), scripted(answers))).value
+    assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+
+
+# by address
+
+
+@pytest.mark.parametrize(
+    ("release", "protocol", "address", "spellings", "sent"),
+    [
+        ("2.2.3", "udp4", "10.0.0.1", ["10.0.0.1:4000"], "kill 10.0.0.1:4000"),
+        ("2.4.12", "udp4", "10.0.0.1", ["10.0.0.1:4000"], "kill 10.0.0.1:4000"),
+        ("2.6.14", "tcp4-server", "10.0.0.1", ["10.0.0.1:4000"], "kill 10.0.0.1:4000"),
+        ("2.7.6", "udp4", "10.0.0.1", ["10.0.0.1:4000", "udp4:10.0.0.1:4000", "udp:10.0.0.1:4000"],
+         "kill udp:10.0.0.1:4000"),
+        ("2.7.6", "tcp4-server", "10.0.0.1",
+         ["10.0.0.1:4000", "tcp4-server:10.0.0.1:4000", "tcp:10.0.0.1:4000", "tcp-server:10.0.0.1:4000"],
+         "kill tcp:10.0.0.1:4000"),
+        # an IPv4 client of a dual-stack socket, which `kill` never finds by its address
+        ("2.4.12", "udp6", "10.0.0.1", ["10.0.0.1:4000"], "client-kill 1"),
+        ("2.6.14", "udp6", "10.0.0.1", ["10.0.0.1:4000"], "client-kill 1"),
+        ("2.7.6", "udp6", "10.0.0.1", ["10.0.0.1:4000", "udp6:10.0.0.1:4000", "udp:10.0.0.1:4000"], "client-kill 1"),
+        # IPv6, which no release can kill by address: without a port up to 2.6, with one from 2.7 on
+        ("2.4.12", "udp6", "fd00::1", ["fd00::1", "fd00:0::1"], "client-kill 1"),
+        ("2.6.14", "tcp6-server", "fd00::1", ["fd00::1"], "client-kill 1"),
+        ("2.7.6", "udp6", "fd00::1", ["[fd00::1]:4000", "udp6:[fd00::1]:4000", "udp:[fd00::1]:4000"], "client-kill 1"),
+        ("2.7.6", "tcp6-server", "fd00::1", ["[fd00::1]:4000", "tcp6-server:[fd00::1]:4000", "tcp:[fd00::1]:4000"],
+         "client-kill 1"),
+    ],
+)  # fmt: skip
+async def test_an_address_in_every_spelling(
+    release: str, protocol: str, address: str, spellings: list[str], sent: str
+) -> None:
+    others = [client("10.0.0.1", "10.0.0.9", 4000), client("fd00", "10.0.0.8", 4000)]
+    for spelling in spellings:
+        one = daemon(release, [others[1], client("meant", address, 4000), client("near", "10.0.0.1", 4001)], protocol)
+        peer = Peer(one)
+        value = await killed(spelling, peer)
+        assert (spelling, value.killed, [each.common_name for each in value.clients]) == (spelling, 1, ["meant"])
+        assert left(one) == ["fd00", "near"]
+        assert sent in peer.commands
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_an_address_of_which_another_client_has_the_name(release: str) -> None:
+    one = daemon(release, [client("10.1.1.1", "10.0.0.9", 4000), client("meant", "10.1.1.1", 4000)])
+    peer = Peer(one)
+    assert (await killed("10.1.1.1:4000", peer)).killed == 1
+    assert left(one) == ["10.1.1.1"]
+    # The bare spelling is risky where nothing tells the release: there it goes by the client id.
+    assert ("kill 10.1.1.1:4000" in peer.commands) is False
+
+
+@pytest.mark.parametrize(
+    ("release", "protocol", "who"),
+    [
+        ("2.7.6", "udp4", "tcp:10.0.0.1:4000"),
+        ("2.7.6", "udp4", "tcp4-server:10.0.0.1:4000"),
+        ("2.7.6", "tcp4-server", "udp:10.0.0.1:4000"),
+        ("2.7.6", "udp6", "udp4:10.0.0.1:4000"),
+        ("2.6.14", "udp4", "udp:10.0.0.1:4000"),  # it may be TCP: this daemon does not tell
+        ("2.6.14", "udp4", "10.0.0.1"),
+        ("2.6.14", "udp4", "10.0.0.1:400"),
+        ("2.6.14", "udp4", "10.0.0.1:70000"),
+        ("2.7.6", "udp4", "10.0.0.1"),
+    ],
+)
+async def test_another_protocol_or_port_is_another_client(release: str, protocol: str, who: str) -> None:
+    one = daemon(release, [client("a", "10.0.0.1", 4000)], protocol)
+    peer = Peer(one)
+    assert (await killed(who, peer)).killed == 0
+    assert peer.commands == ["status 3", "pid"]
+
+
+@pytest.mark.parametrize("release", ["2.4.12", "2.6.14"])
+async def test_several_clients_behind_one_bare_address_are_refused(release: str) -> None:
+    one = daemon(release, [client("a", "::1"), client("b", "::1")], "udp6")
+    peer = Peer(one)
+    with pytest.raises(CommandFailedError, match=r"2 clients come from '::1'.*nothing was killed") as caught:
+        await killed("::1", peer)
+    assert caught.value.hint == "kill by common name: fleet clients shows them"
+    assert peer.commands == ["status 3", "pid"]
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_name_that_is_another_clients_address_is_refused(release: str) -> None:
+    one = daemon(release, [client("10.0.0.2:4000", "10.0.0.1", 4000), client("b", "10.0.0.2", 4000)])
+    peer = Peer(one)
+    with pytest.raises(CommandFailedError, match="name of one client and the real address of another; nothing was"):
+        await killed("10.0.0.2:4000", peer)
+    assert peer.commands == ["status 3", "pid"]
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_client_named_after_its_own_address(release: str) -> None:
+    one = daemon(release, [client("10.0.0.2:4000", "10.0.0.2", 4000), client("10.0.0.2")])
+    assert (await killed("10.0.0.2:4000", Peer(one))).killed == 1
+    assert left(one) == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_client_without_a_name_goes_by_its_address_alone(release: str) -> None:
+    one = daemon(release, [client("x", port=4000, handshaking=True), client("y", port=4001, handshaking=True)])
+    value = await killed("10.0.0.1:4000", Peer(one))
+    assert (value.killed, value.clients[0].common_name) == (1, None)
+    assert left(one) == ["UNDEF"]
+
+
+async def test_the_address_of_a_vendors_build_goes_by_client_id() -> None:
+    header = "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tClient ID\n"
+    listed = f"TITLE\tOpenVPN 2.5.9\n{header}CLIENT_LIST\ta\t10.0.0.1(4000)\t7\nEND\n"
+    killed_it = "SUCCESS: client-kill command succeeded\n"
+    peer = scripted({"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE, "client-kill 7": killed_it})
+    answer = await perform(kill("10.0.0.1:4000"), peer)
+    assert (answer.value.killed, answer.raw) == (1, killed_it)
+
+
+# what is refused before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        ("", "whom to kill is empty"),
+        ("a\nsignal SIGTERM", r"control character \(\\x0a\)"),
+        ("a\tb", "control character"),
+        ("a\x00", "control character"),
+        ("\x7f", "control character"),
+        ("\x1b[2J", "control character"),
+        ("n" * 128, "128 bytes long, and OpenVPN takes at most 127"),
+        ("ü" * 64, "128 bytes long"),
+        ("\ud800", "not text that can be sent"),
+        ("UNDEF", "a kill would hit everybody without one"),
+    ],
+)
+def test_refused_before_anything_is_sent(who: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        kill(who)
+
+
+async def test_bytes_of_another_locale_are_compared_as_utf_8() -> None:
+    one = daemon("2.6.14", [client("Zoë")])
+    assert (await killed("Zo\udcc3\udcab", Peer(one))).killed == 1
+
+
+# races
+
+
+@pytest.mark.parametrize("release", ALL)
+async def test_a_client_that_leaves_between_look_up_and_kill(release: str) -> None:
+    for who in ("a", "10.0.0.1:4000"):
+        one = daemon(release, [client("a", port=4000)])
+        peer = Peer(one, lambda data, one=one: one.kill(one.instances) if b"kill" in data else None)  # type: ignore[misc]  # bound now
+        value = await killed(who, peer)
+        assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_one_of_two_leaves_between_look_up_and_client_kill(release: str) -> None:
+    one = daemon(release, [client("col:on", port=1), client("col:on", port=2)])
+    peer = Peer(one, lambda data: one.kill(one.instances[:1]) if b"client-kill" in data else None)
+    value = await killed("col:on", peer)
+    assert (value.killed, [(each.client_id, each.result) for each in value.clients]) == (
+        1,
+        [(0, "gone"), (1, "killed")],
+    )
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_one_of_two_leaves_between_the_look_ups(release: str) -> None:
+    one = daemon(release, [client("col:on", port=1), client("col:on", port=2)])
+    peer = Peer(one, lambda data: one.kill(one.instances[:1]) if data.startswith(b"state") else None)
+    value = await killed("col:on", peer)
+    assert (value.killed, [(each.client_id, each.result) for each in value.clients]) == (
+        1,
+        [(0, "gone"), (1, "killed")],
+    )
+
+
+def restarted(one: SimulatedDaemon, newcomers: Iterable[str]) -> None:
+    """SIGUSR1 from somebody else, and other clients are there sooner than those that were."""
+    one.clock.advance(30)  # type: ignore[attr-defined]  # a ManualClock
+    one.restart("SIGUSR1")
+    one.clock.advance(10)  # type: ignore[attr-defined]  # a ManualClock
+    for name in newcomers:
+        one.connect(client(name))
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_client_ids_that_began_again_before_the_second_look_up(release: str) -> None:
+    one = daemon(release, [client("col:on", port=1), client("other")])
+    peer = Peer(one, lambda data: restarted(one, ["x", "col:on"]) if data.startswith(b"state\nstatus") else None)
+    value = await killed("col:on", peer)
+    assert [(each.client_id, each.result) for each in value.clients] == [(0, "gone"), (1, "killed")]
+    assert left(one) == ["x"]
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_client_ids_that_began_again_on_the_way_are_told(release: str) -> None:
+    one = daemon(release, [client("col:on", port=1), client("other")])
+    peer = Peer(one, lambda data: restarted(one, ["innocent"]) if b"client-kill" in data else None)
+    with pytest.raises(
+        CommandFailedError, match="the daemon restarted just before it was told 'client-kill 0'"
+    ) as caught:
+        await killed("col:on", peer)
+    assert "another client may have been killed" in caught.value.message
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_client_ids_that_began_again_and_hit_nobody(release: str) -> None:
+    one = daemon(release, [client("col:on", port=1)])
+    peer = Peer(one, lambda data: restarted(one, []) if b"client-kill" in data else None)
+    value = await killed("col:on", peer)
+    assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+
+
+@pytest.mark.parametrize("who", ["a", "10.0.0.1:4000", "col:on"])
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_restart_that_begins_meanwhile_takes_the_client(release: str, who: str) -> None:
+    one = daemon(release, [client("a", port=4000), client("col:on", port=4001)])
+    peer = Peer(one, lambda data: one.restart("SIGUSR1") if b"kill" in data else None)
+    value = await killed(who, peer)
+    assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+
+
+@pytest.mark.parametrize("release", MODERN)
+async def test_a_restart_before_the_second_look_up_takes_the_client(release: str) -> None:
+    one = daemon(release, [client("col:on")])
+    peer = Peer(one, lambda data: one.restart("SIGUSR1") if data.startswith(b"state\n") else None)
+    value = await killed("col:on", peer)
+    assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+    assert "client-kill 0" not in peer.commands
+
+
+# replies
+
+
+@pytest.mark.parametrize(("who", "sent"), [("a", "kill a"), ("10.0.0.1:4000", "kill 10.0.0.1:4000")])
+async def test_a_lost_reply_is_sent_and_not_confirmed(who: str, sent: str) -> None:
+    attempt = Attempt(SERVER)
+    peer = scripted(daemon_2_3(("a", "10.0.0.1:4000")), hang_up_at=sent)
+    with pytest.raises(ConnectionLostError) as caught:
+        await perform(kill(who), peer, attempt=attempt)
+    assert caught.value.sent == attempt.sent == sent
+
+
+async def test_a_late_reply_is_sent_and_not_confirmed() -> None:
+    with pytest.raises(ReplyTimeoutError) as caught:
+        await perform(kill("a"), scripted(daemon_2_3(("a", "10.0.0.1:4000"))), reply_timeout=0.5)
+    assert caught.value.sent == "kill a"
+
+
+async def test_of_several_client_kills_the_unconfirmed_are_told() -> None:
+    header = "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tClient ID\n"
+    rows = "CLIENT_LIST\tc:n\t10.0.0.1:1\t4\nCLIENT_LIST\tc:n\t10.0.0.1:2\t9\n"
+    listed = f"TITLE\tOpenVPN 2.6.14\n{header}{rows}END\n"
+    answers = {"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE,
+               "client-kill 4": "SUCCESS: client-kill command succeeded\n"}  # fmt: skip
+    with pytest.raises(ConnectionLostError) as caught:
+        await perform(kill("c:n"), scripted(answers, hang_up_at="client-kill 9"))
+    assert caught.value.sent == "client-kill 9"
+
+
+@pytest.mark.parametrize(("who", "command"), [("a", "kill a"), ("c:n", "client-kill 4")])
+async def test_an_error_of_the_daemon_is_the_servers_error(who: str, command: str) -> None:
+    header = "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tClient ID\n"
+    listed = f"TITLE\tOpenVPN 2.6.14\n{header}CLIENT_LIST\t{who}\t10.0.0.1:1\t4\nEND\n"
+    answers = {"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE, command: "ERROR: not today\n"}
+    with pytest.raises(CommandFailedError, match="not today"):
+        await perform(kill(who), scripted(answers))
+
+
+async def test_a_list_that_broke_off_kills_nobody() -> None:
+    broken = list_of_2_3(("a", "10.0.0.1:4000")).removesuffix("END\n")
+    peer = scripted({"status 3": broken, "pid": "SUCCESS: pid=1\n"})
+    with pytest.raises(ProtocolError, match="broke off without END"):
+        await perform(kill("a"), peer)
+    assert peer.written == [b"status 3\npid\n"]
+
+
+async def test_in_hold_nobody_is_there() -> None:
+    attempt = Attempt(SERVER)
+    answer = await perform(kill("a"), Peer(SimulatedDaemon(hold=True)), attempt=attempt)
+    assert answer.value == Killed(0, ())
+    assert len(attempt.warnings) == 1
+
+
+async def test_a_client_daemon_has_nobody_to_kill() -> None:
+    peer = Peer(SimulatedDaemon(client_mode=True))
+    assert (await killed("a", peer)).killed == 0
+    assert peer.commands == ["status 3", "pid"]
