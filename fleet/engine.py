@@ -59,6 +59,7 @@ class Attempt:
         server: the server that is worked on.
         phase: what it is doing, to go behind "it was": "connecting", "waiting for the reply to status 3".
         sent: a change that was written to the daemon and whose reply was not read yet, or None.
+        confirmed: changes that the daemon has answered, and not with an error: they are done.
         warnings: what the operator should know of this server beside the answer.
         partial: what is done so far of work in several steps; it becomes the outcome's where the work fails.
     """
@@ -66,6 +67,7 @@ class Attempt:
     server: Server
     phase: str = "starting"
     sent: str | None = None
+    confirmed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     partial: Any = None
 
@@ -85,6 +87,7 @@ class Outcome(Generic[T]):
         attempted: its work was started.
         sent: a change that was written to the daemon and never confirmed, or None. Filled from the error where
             the error knows and the caller does not say.
+        confirmed: where there is an error: the changes that were done before it, as the daemon said.
         warnings: what the operator should know of this server beside the answer.
         partial: where there is an error: what was done before it, of the value's type, or None.
     """
@@ -95,6 +98,7 @@ class Outcome(Generic[T]):
     error: ServerError | None = None
     attempted: bool = True
     sent: str | None = None
+    confirmed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     partial: T | None = None
 
@@ -381,9 +385,18 @@ class FanOut(Generic[T]):
         attempt = flight.attempt
         elapsed = asyncio.get_running_loop().time() - flight.started
         sent = None if error is None else error.sent or attempt.sent
-        warnings = tuple(attempt.warnings)
-        partial = None if error is None else attempt.partial
-        self._settle(Outcome(attempt.server, elapsed, value, error, sent=sent, warnings=warnings, partial=partial))
+        self._settle(
+            Outcome(
+                attempt.server,
+                elapsed,
+                value,
+                error,
+                sent=sent,
+                confirmed=() if error is None else tuple(attempt.confirmed),
+                warnings=tuple(attempt.warnings),
+                partial=None if error is None else attempt.partial,
+            )
+        )
 
     def _landed(self, task: asyncio.Task[object]) -> None:
         """The work on a server has ended, in whatever way: its outcome, if it has none yet, and the next server."""

@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 NOTIFICATIONS_LIMIT = 1000
 """Security limit: notifications that a session keeps; older ones are forgotten."""
+NOTIFICATIONS_SIZE_LIMIT = 4 * 2**20
+"""Security limit: characters of those notifications."""
 
 UNREAD_LIMIT = 10_000
 """Security limit: notifications that a session keeps for `wait`; the oldest are dropped, and counted."""
@@ -89,10 +91,12 @@ class Session:
         *,
         reply_timeout: float,
         on_sent: Callable[[str | None], None],
+        on_confirmed: Callable[[str], None],
         on_notification: Callable[[Notification], None],
     ) -> None:
         self.greeting = Greeting("", None)
-        self.notifications: deque[Notification] = deque(maxlen=NOTIFICATIONS_LIMIT)
+        self.notifications: deque[Notification] = deque()
+        self._notifications_size = 0
         self.dropped = 0
         self._unread: deque[tuple[Notification, int]] = deque()
         self._unread_size = 0
@@ -102,6 +106,7 @@ class Session:
         self._protocol = Protocol()
         self._reply_timeout = reply_timeout
         self._on_sent = on_sent
+        self._on_confirmed = on_confirmed
         self._on_notification = on_notification
         self._over = False
         self._identified = False  # the daemon was asked for its release
@@ -118,6 +123,7 @@ class Session:
         reply_timeout: float = 10.0,
         endpoint: str = "",
         on_sent: Callable[[str | None], None] = lambda _: None,
+        on_confirmed: Callable[[str], None] = lambda _: None,
         on_notification: Callable[[Notification], None] = lambda _: None,
     ) -> AsyncIterator[Session]:
         """A session from its greeting on; closes the stream when it is left, however that happens.
@@ -133,6 +139,8 @@ class Session:
             endpoint: the management endpoint as the inventory spells it, for the hint of ManagementBusyError.
             on_sent: called with the text of a command that changes something right before it is written, and
                 with None when its reply was read. Of several at once: the texts of those that are not answered.
+            on_confirmed: called with the text of each such command that was answered with anything but ERROR, before
+                the reply is looked at more closely; what fails later does not undo it.
             on_notification: called with each real-time message as it is read.
 
         Raises:
@@ -142,7 +150,13 @@ class Session:
             ReplyTimeoutError: no answer to the password within reply_timeout.
             ConnectionLostError: EOF before the greeting, and whatever else the stream raises.
         """
-        session = cls(stream, reply_timeout=reply_timeout, on_sent=on_sent, on_notification=on_notification)
+        session = cls(
+            stream,
+            reply_timeout=reply_timeout,
+            on_sent=on_sent,
+            on_confirmed=on_confirmed,
+            on_notification=on_notification,
+        )
         try:
             await session._greet(password, greeting_timeout, endpoint)
             yield session
@@ -341,6 +355,8 @@ class Session:
     def _answered(self, reply: Reply[Any]) -> None:
         if reply.command.changes:
             self._changes.popleft()
+            if reply.error is None:
+                self._on_confirmed(reply.command.text)
             self._on_sent(self._unanswered)
 
     def _settle(self, command: Command[Any]) -> None:
@@ -406,8 +422,14 @@ class Session:
             self._given -= {key, ("username", key[1])}
             if len(self._requests) < REQUESTS_LIMIT:
                 self._requests[key] = notification
-        self.notifications.append(notification)
+        self._keep(notification, size)
         self._on_notification(notification)
+
+    def _keep(self, notification: Notification, size: int) -> None:
+        self.notifications.append(notification)
+        self._notifications_size += size
+        while len(self.notifications) > NOTIFICATIONS_LIMIT or self._notifications_size > NOTIFICATIONS_SIZE_LIMIT:
+            self._notifications_size -= notification_size(self.notifications.popleft())
 
     @staticmethod
     def _deadline(timeout: float) -> float:

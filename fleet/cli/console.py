@@ -29,7 +29,7 @@ from fleet.operations.messages import Message, source_of, time_of
 from fleet.render.events import EventLines
 from fleet.render.fold import fold_counted
 from fleet.render.gather import gather_lines
-from fleet.render.outcomes import errors_text, refusal_text, warnings_text
+from fleet.render.outcomes import changes_told, errors_text, refusal_text, warnings_text
 from fleet.render.style import wants_colour
 from fleet.render.text import escape
 from fleet.render.units import duration, parse_duration
@@ -223,8 +223,8 @@ class Console:
         say(errors_text(outcomes, style=style))
         for outcome in outcomes:
             if isinstance(outcome.error, InterruptedRunError):
-                sent = f"; sent and not confirmed: {escape(outcome.sent)}" if outcome.sent else ""
-                say(f"{escape(outcome.server.name)}: not waited for{sent}; the next line connects again")
+                changes = changes_told(outcome)
+                say(f"{escape(outcome.server.name)}: not waited for{changes}; the next line connects again")
 
     def _heard(self, server: Server, notification: Notification) -> None:
         now = datetime.now(UTC)

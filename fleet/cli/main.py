@@ -99,11 +99,19 @@ def _misused(args: Sequence[str], invocation: Invocation, error: TyperException)
     """A command line that cannot be read; one that names no command gets the help that it asks for by that."""
     message = error.format_message().replace("Value error, ", "")  # pydantic's words, which say nothing here
     if message.startswith("Usage: "):
-        say(message)
-        return EXIT_REFUSED
+        return _told_usage(args, invocation, message)
     command = invocation.command or _command_of(args)
     hint = f"fleet {command} --help shows what it takes" if command else "fleet --help shows the commands"
     return _refuse(args, invocation, UsageError(message, hint=hint))
+
+
+def _told_usage(args: Sequence[str], invocation: Invocation, usage: str) -> int:
+    command = _command_of(args)
+    if _options_of(args, os.environ).output in (OutputFormat.JSON, OutputFormat.NDJSON):
+        what = f"'{command}' wants a subcommand" if command else "no command was given"
+        return _refuse(args, invocation, UsageError(what, hint=f"{f'fleet {command}'.strip()} --help shows them"))
+    say(usage)
+    return EXIT_REFUSED
 
 
 def _refuse(args: Sequence[str], invocation: Invocation, error: FleetError) -> int:

@@ -2,7 +2,8 @@
 
     python -m fleet.cli.reference > docs/cli.md
 
-Everything comes from the objects that typer parses with, so the page cannot say anything else than `--help`.
+Everything comes from the objects that typer parses with, and from the table of management commands, so the page cannot
+say anything else than `--help`, or than what is sent.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 from typer.main import get_command
 
 from fleet.cli.main import build
+from fleet.management.commands import COMMANDS, CommandSpec
 
 _HEAD = """\
 # The command line
@@ -37,6 +39,17 @@ is `1` or `true` to switch it on, `FLEET_VERBOSE` a number; several patterns in 
 DURATION is a number with a unit, `500ms`, `5s`, `2m` or `1h`; a number alone is seconds.
 """
 
+_MANAGEMENT = """\
+## Management commands
+
+Every command of OpenVPN 2.1 to 2.7, as `fleet exec` and `fleet console` take them, each quoted as one word:
+`fleet exec 'status 3' 'verb' -l eu`. Which of them fleet has a command of its own for is in
+[management.md](management.md#commands). `fleet exec` takes no secret, since others can read a command line:
+{secret} are for `fleet console`. Neither of the two sends
+{body}, which take the lines behind them for their own,
+nor `exit` and `quit`, which end the session.
+"""
+
 _ONLY_BEFORE = frozenset({"version"})
 _EVERYWHERE = "help"
 _DEFAULT = re.compile(r" \[([^][]+)\]\.$")  # fleet's help texts end in the default, where there is one
@@ -55,8 +68,30 @@ def render() -> str:
         _table(("option", "variable", "default", "meaning"), (_common_row(option, context) for option in common)),
         f"`fleet --version` shows fleet's version, `--help` what a command takes.\n\n## Commands\n\n{_index(commands)}",
         *(_section(command, inner, common) for command, inner in commands),
+        _management(),
     ]
     return "\n".join(parts)
+
+
+def _management() -> str:
+    """A line for each command of the daemons' own."""
+    specs = COMMANDS.values()
+    text = _MANAGEMENT.format(
+        secret=_names(spec for spec in specs if spec.secret),
+        body=_names(spec for spec in specs if spec.body),
+    )
+    rows = ((f"`{spec.usage}`", _releases(spec), spec.help) for spec in specs)
+    return f"{text}\n{_table(('command', 'release', 'what it does'), rows)}"
+
+
+def _names(specs: Iterable[CommandSpec]) -> str:
+    """`a`, `b` and `c`."""
+    *first, last = (f"`{spec.name}`" for spec in specs)
+    return f"{', '.join(first)} and {last}"
+
+
+def _releases(spec: CommandSpec) -> str:
+    return f"{spec.releases}, with {spec.needs}" if spec.needs else spec.releases
 
 
 def _commands(group: TyperGroup, context: typer.Context) -> Iterator[tuple[Any, typer.Context]]:

@@ -108,7 +108,32 @@ def load_inventory(options: Options) -> Inventory:
     Raises:
         InventoryError: there is none, or it cannot be used.
     """
-    return load(find_inventory(options.inventory, os.environ, str(Path.cwd())))
+    folder = _working_folder()
+    if folder is None:
+        _refuse_relative(options)
+    return load(find_inventory(options.inventory, os.environ, folder or "."))
+
+
+def _working_folder() -> str | None:
+    """The working folder; None where somebody has deleted it."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return None
+
+
+def _refuse_relative(options: Options) -> None:
+    """Refuses paths that mean nothing, since the working folder is gone.
+
+    Raises:
+        UsageError: there are some.
+    """
+    for path in (options.inventory or os.environ.get("FLEET_INVENTORY"), options.ssh_config):
+        if path and not path.startswith(("/", "~")):
+            raise UsageError(
+                f"'{path}' is relative to the working folder, and that was deleted",
+                hint="go to another folder first, or give the whole path",
+            )
 
 
 def choose(inventory: Inventory, options: Options, target: Target) -> tuple[Server, ...]:

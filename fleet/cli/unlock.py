@@ -329,6 +329,7 @@ class _BringingUp:
             error,
             attempted=outcome is None or outcome.attempted,
             sent=None if outcome is None else outcome.sent,
+            confirmed=() if outcome is None else outcome.confirmed,
             warnings=tuple(dict.fromkeys((*standing.warnings, *told))),
             partial=partial,
         )

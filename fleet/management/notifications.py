@@ -11,7 +11,7 @@ replaced by `REDACTED` before any object is made of the line, so that no log and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -234,17 +234,35 @@ def parse_notification(line: str) -> Notification:
 
 def notification_size(notification: Notification) -> int:
     """About how many characters of the daemon's a notification keeps, for limits."""
+    texts: Iterable[str | None]
     match notification:
         case ClientNotification(environment=environment):
-            return sum(len(name) + len(value) for name, value in environment.items())
-        case LogNotification(entry=entry) | EchoNotification(entry=entry):
-            return len(entry.text)
-        case TextNotification(text=text) | UnknownNotification(text=text) | PKCS11EntryNotification(text=text):
-            return len(text)
-        case NeedNotification(message=message):
-            return len(message)
+            texts = (*environment, *environment.values())
+        case LogNotification(entry=LogLine(text=text)) | EchoNotification(entry=EchoLine(text=text)):
+            texts = (text,)
+        case TextNotification(text=text) | HoldNotification(text=text) | PKCS11EntryNotification(text=text):
+            texts = (text,)
+        case UnknownNotification(source=name, text=text) | PasswordNeededNotification(realm=name, challenge=text):
+            texts = (name, text)
+        case PasswordFailedNotification(realm=name, detail=text) | NeedNotification(request=name, message=text):
+            texts = (name, text)
+        case StateNotification(state=state):
+            texts = _state_texts(state)
         case _:
-            return 0
+            texts = ()
+    return sum(len(text) for text in texts if text is not None)
+
+
+def _state_texts(state: State) -> tuple[str | None, ...]:
+    return (
+        state.name,
+        state.description,
+        state.local_address,
+        state.remote_address,
+        state.local_source_address,
+        state.local_ipv6_address,
+        *state.extra,
+    )
 
 
 def has_environment(notification: Notification) -> bool:

@@ -255,8 +255,9 @@ class _Member:
                 request.answer.set_result(value)
         finally:
             seat.conversation.attempt = home
-            request.attempt.warnings.extend(home.warnings)
-            home.warnings.clear()
+            for told, kept in ((request.attempt.warnings, home.warnings), (request.attempt.confirmed, home.confirmed)):
+                told.extend(kept)
+                kept.clear()
 
 
 async def _hello(seat: _Seat) -> Hello:

@@ -114,7 +114,7 @@ async def converse(
     Args:
         transport: where the channel comes from.
         passwords: where a management password comes from, if the daemon asks for one.
-        attempt: told of each phase, and of a change that was sent and not answered.
+        attempt: told of each phase, of a change that was sent and not answered, and of those that were done.
         reply_timeout: seconds for the greeting, and for each reply.
 
     Raises:
@@ -135,6 +135,7 @@ async def converse(
             reply_timeout=reply_timeout,
             endpoint=str(server.management),
             on_sent=sent,
+            on_confirmed=attempt.confirmed.append,
             on_notification=partial(_notice, attempt),
         ) as session:
             yield Conversation(session, attempt, reply_timeout)

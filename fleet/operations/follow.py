@@ -178,6 +178,7 @@ class Follower:
     async def _session(self) -> None:
         """One session, from connecting to its end."""
         clock = asyncio.get_running_loop().time
+        self._attempt.confirmed.clear()  # of the session before: a server may be followed for months
         async with self._connect(self._attempt) as conversation:
             try:
                 past = await self._feed.attach(conversation)

@@ -12,6 +12,8 @@ comes from: see `_kill_by_ids`.
 from __future__ import annotations
 
 import ipaddress
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +29,8 @@ from fleet.operations.columns import Column, Kind
 from fleet.operations.conversation import Conversation, refused_without_tunnel
 from fleet.operations.operation import Answer, Operation, Row, texts
 from fleet.operations.status import STATUS_FORMAT, list_connected
+
+_REMAPPED = re.compile(rb"[^A-Za-z0-9_.@/-]")  # bytes of a name for which daemons before 2.3 have `_`
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ async def _perform(who: Who, conversation: Conversation) -> Answer[Killed]:
     listed = (await list_connected(conversation)).value
     found = _find(who, listed.clients)
     if not found:
+        _warn_of_remapped(who, listed.clients, conversation)
         return Answer(Killed(0, ()), "")
     if not who.matches_name(found[0]):
         return await _kill_at_address(who, found[0], listed.clients, conversation)
@@ -156,6 +161,23 @@ def _find(who: Who, clients: Sequence[Client]) -> list[Client]:
             hint="kill by common name: fleet clients shows them",
         )
     return by_name or by_address
+
+
+def _warn_of_remapped(who: Who, clients: Sequence[Client], conversation: Conversation) -> None:
+    """Says where an old daemon may show this very client under another name; whether it is the same, nobody can tell.
+
+    Daemons before 2.3 change names (protocol-facts 4). They report no client ids, as 2.3 does.
+    """
+    remapped = _REMAPPED.sub(b"_", who.text.encode("utf-8", "surrogateescape")).decode("ascii")
+    if remapped == who.text:
+        return
+    if any(client.common_name == remapped and client.client_id is None for client in clients):
+        on = f"-l {shlex.quote(conversation.server.name)}"
+        command = f"{on} -- {remapped}" if remapped.startswith("-") else f"{remapped} {on}"
+        conversation.warn(
+            f"no client '{who.text}', but one is shown as '{remapped}', and OpenVPN before 2.3 shows the other so; "
+            f"if it is the same client: fleet kill {command}"
+        )
 
 
 async def _kill_by_name(name: str, found: Sequence[Client], conversation: Conversation) -> Answer[Killed]:

@@ -133,6 +133,7 @@ class Release:
 
 
 async def _perform_release(conversation: Conversation) -> Answer[Release]:
+    await conversation.ask(commands.hold(None))  # its reply comes behind the >HOLD that a greeting may be followed by
     waited = conversation.held
     (reply,) = await conversation.ask(commands.hold("release"))
     return Answer(Release(waited, reply.result()), reply.text())

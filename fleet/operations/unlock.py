@@ -299,14 +299,22 @@ class _Unlocking:
             if self._gone:
                 raise ConnectionLostError("the session is over")
             await self._ask(commands.auth_retry(former))
+            self._not_done(commands.auth_retry(INTERACT), commands.auth_retry(former))
         except (ServerError, RuntimeError):  # RuntimeError: the session is over, by whatever came before
             self._conversation.warn(f"auth-retry was {former}, was set to {INTERACT}, and could not be put back")
         self._conversation.attempt.sent = sent
 
     async def _change(self, *lines: Command[Any]) -> None:
         await self._ask(*lines)
+        self._not_done(*lines)
         self._effects += [line.text for line in lines]
         self._conversation.attempt.sent = "; ".join(self._effects)  # until its effect is seen
+
+    def _not_done(self, *lines: Command[Any]) -> None:
+        """Takes back that these are done: of an answer SUCCESS says only that it was read; or they undid each other."""
+        texts = {line.text for line in lines}
+        confirmed = self._conversation.attempt.confirmed
+        confirmed[:] = [text for text in confirmed if text not in texts]
 
     async def _ask(self, *lines: Command[Any]) -> tuple[Reply[Any], ...]:
         """Sends commands and reads all their replies, whoever breaks that off: the session is to go on.

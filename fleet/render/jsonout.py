@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -125,11 +125,25 @@ def _spell(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1] if is_hidden(match[0]) else match[0]
 
 
-def error_object(error: FleetError | None, sent: str | None = None) -> dict[str, Any] | None:
-    """The `error` of a server or of a whole run; `sent` is the change that was sent and never confirmed."""
+def error_object(
+    error: FleetError | None, sent: str | None = None, confirmed: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """The `error` of a server or of a whole run.
+
+    Args:
+        error: the error, or None.
+        sent: the change that was sent and never confirmed.
+        confirmed: the changes that were done before it.
+    """
     if error is None:
         return None
-    return {"code": error.code, "message": error.message, "hint": error.hint, "sent": sent}
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "sent": sent,
+        "confirmed": list(confirmed),
+    }
 
 
 def server_object(outcome: Outcome[T], to_result: Callable[[T], Any]) -> dict[str, Any]:
@@ -144,7 +158,8 @@ def server_object(outcome: Outcome[T], to_result: Callable[[T], Any]) -> dict[st
         "status": outcome.status,
         "elapsed": to_jsonable(outcome.elapsed),
         "result": result,
-        "error": error_object(outcome.error, outcome.sent),
+        "error": error_object(outcome.error, outcome.sent, outcome.confirmed),
+        "warnings": list(outcome.warnings),
     }
 
 

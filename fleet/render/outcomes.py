@@ -33,6 +33,8 @@ def errors_text(outcomes: Iterable[Outcome[Any]], *, style: Style = PLAIN) -> st
         lines.append(f"{style.bad(error.code)}: {names}: {escape(error.message)}")
         if outcome.sent is not None:
             lines.append(f"  sent and not confirmed: {escape(outcome.sent)}")
+        if outcome.confirmed:
+            lines.append(f"  done before that: {_done(outcome.confirmed)}")
         lines.extend(_hint_lines(error.hint))
     return "\n".join(lines)
 
@@ -41,10 +43,15 @@ def error_lines(outcomes: Iterable[Outcome[Any]]) -> list[str]:
     """The servers' errors for --quiet: equal ones folded, each one self-contained line."""
     lines: list[str] = []
     for names, outcome, error in _by_error(outcomes):
-        sent = "" if outcome.sent is None else f"; sent and not confirmed: {escape(outcome.sent)}"
         hint = "" if not error.hint else f" (try: {escape(' '.join(error.hint.split()))})"
-        lines.append(f"{error.code}: {names}: {escape(error.message)}{sent}{hint}")
+        lines.append(f"{error.code}: {names}: {escape(error.message)}{changes_told(outcome)}{hint}")
     return lines
+
+
+def changes_told(outcome: Outcome[Any]) -> str:
+    """The changes of a server with an error, to go behind it in a line; empty where there were none."""
+    sent = "" if outcome.sent is None else f"; sent and not confirmed: {escape(outcome.sent)}"
+    return sent + (f"; done before that: {_done(outcome.confirmed)}" if outcome.confirmed else "")
 
 
 def refusal_text(error: FleetError, *, style: Style = PLAIN) -> str:
@@ -89,12 +96,12 @@ def stopped_text(report: Report[Any], heading: str | None = None) -> str:
           pending        edge-5
           not attempted  gw/udp gw/tcp
 
-    Pending are those that were being asked; nothing that changes them was sent.
+    Pending are those that were being asked; nothing that changes them was sent but what is said to be done.
     """
     groups = _gather((_standing(outcome), outcome.server.name) for outcome in report.outcomes)
     rows = [
-        (label, _names(groups[label, sent]), "" if sent is None else f"{escape(sent)} was sent, no reply was read")
-        for label, sent in sorted(groups, key=lambda key: _STANDINGS.index(key[0]))
+        (label, _names(groups[label, detail]), detail)
+        for label, detail in sorted(groups, key=lambda key: _STANDINGS.index(key[0]))
     ]
     label_width = max((len(label) for label, _, _ in rows), default=0)
     names_width = max((len(names) for _, names, detail in rows if detail), default=0)
@@ -109,21 +116,33 @@ def stopped_text(report: Report[Any], heading: str | None = None) -> str:
 _STANDINGS = ("done", "failed", "unreachable", "not confirmed", "pending", "not attempted")
 
 
-def _standing(outcome: Outcome[Any]) -> tuple[str, str | None]:
-    """The label of a server in a run that was broken off, and the change that was sent to it unconfirmed."""
+def _standing(outcome: Outcome[Any]) -> tuple[str, str]:
+    """The label of a server in a run that was broken off, and what became of the changes that were sent to it."""
+    sent = "" if outcome.sent is None else f"{escape(outcome.sent)} was sent, no reply was read"
+    done = f"done before that: {_done(outcome.confirmed)}" if outcome.confirmed else ""
+    return _standing_label(outcome), "; ".join(part for part in (sent, done) if part)
+
+
+def _standing_label(outcome: Outcome[Any]) -> str:
     if outcome.sent is not None:
-        return "not confirmed", outcome.sent
+        return "not confirmed"
     if outcome.status == "ok":
-        return "done", None
+        return "done"
     if outcome.attempted and isinstance(outcome.error, InterruptedRunError):
-        return "pending", None
-    return outcome.status.replace("_", " "), None
+        return "pending"
+    return outcome.status.replace("_", " ")
+
+
+def _done(confirmed: Sequence[str]) -> str:
+    return escape("; ".join(confirmed))
 
 
 def _by_error(outcomes: Iterable[Outcome[Any]]) -> list[tuple[str, Outcome[Any], ServerError]]:
     """Equal errors gathered: their servers' folded names, and the first outcome with its error."""
     failed = [(outcome, outcome.error) for outcome in outcomes if outcome.error is not None]
-    groups = _gather(((error.code, error.message, outcome.sent), (outcome, error)) for outcome, error in failed)
+    groups = _gather(
+        ((error.code, error.message, outcome.sent, outcome.confirmed), (outcome, error)) for outcome, error in failed
+    )
     return [(_names([outcome.server.name for outcome, _ in group]), *group[0]) for group in groups.values()]
 
 

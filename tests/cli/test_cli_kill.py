@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
 import pytest
 
 from cli.harness import Fleet, client, daemon, farm_with_a_server_down, small_farm
@@ -222,3 +227,76 @@ def test_nobody_at_all_is_asked(fleet: Fleet) -> None:
     fleet.start(small_farm())
     result = fleet("kill", "a", "-x", "all", "--allow-empty")
     assert (result.status, result.err) == (1, "no client 'a' on 0 servers\n")
+
+
+# what was done, and what is to be known
+
+
+class HangsUp(socketserver.StreamRequestHandler):
+    """A daemon with two clients of one name, whose connection is lost behind the first kill."""
+
+    ANSWERS: ClassVar = {
+        b"status 3": (
+            b"TITLE\tOpenVPN 2.6.14\r\nHEADER\tCLIENT_LIST\tCommon Name\tReal Address\tClient ID\r\n"
+            b"CLIENT_LIST\tc:n\t10.0.0.1:1\t4\r\nCLIENT_LIST\tc:n\t10.0.0.1:2\t9\r\nEND\r\n"
+        ),
+        b"state": b"1795337315,CONNECTED,SUCCESS,10.200.0.1,,,127.0.0.1,21610\r\nEND\r\n",
+        b"pid": b"SUCCESS: pid=1\r\n",
+        b"client-kill 4": b"SUCCESS: client-kill command succeeded\r\n",
+    }
+
+    def handle(self) -> None:
+        self.wfile.write(b">INFO:OpenVPN Management Interface Version 5 -- type 'help' for more info\r\n")
+        for line in self.rfile:
+            answer = self.ANSWERS.get(line.strip())
+            if answer is None:
+                self.rfile.read1()  # type: ignore[attr-defined]  # so that the end is an EOF and no reset
+                return
+            self.wfile.write(answer)
+
+
+@pytest.fixture
+def lossy(fleet: Fleet) -> Iterator[Fleet]:
+    """fleet with one server, a HangsUp on this machine."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangsUp) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        port = server.server_address[1]
+        fleet.inventory(f"all: {{hosts: {{edge: {{management: '127.0.0.1:{port}', connection: local}}}}}}")
+        try:
+            yield fleet
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_kills_that_were_done_are_told_when_a_later_one_fails(lossy: Fleet) -> None:
+    lines = lossy("kill", "c:n").err.splitlines()
+    assert lines[0].startswith("connection-lost: edge: ")
+    assert lines[1:3] == ["  sent and not confirmed: client-kill 9", "  done before that: client-kill 4"]
+    (line,) = lossy("kill", "c:n", "-q").err.splitlines()
+    assert "; sent and not confirmed: client-kill 9; done before that: client-kill 4" in line
+    error = lossy("kill", "c:n", "--json").document["servers"][0]["error"]
+    assert (error["code"], error["sent"], error["confirmed"]) == (
+        "connection-lost",
+        "client-kill 9",
+        ["client-kill 4"],
+    )
+
+
+@pytest.mark.parametrize("args", [("--json",), ("-o", "ndjson")])
+def test_a_warning_is_in_the_document_and_no_problem(fleet: Fleet, args: tuple[str, ...]) -> None:
+    farm = Farm()
+    farm.add("edge", daemon("2.2.3", ["Doe, Jane", "other"]))
+    fleet.start(farm)
+    result = fleet("kill", "Doe, Jane", *args)
+    warning = (
+        "no client 'Doe, Jane', but one is shown as 'Doe__Jane', and OpenVPN before 2.3 shows the other so; "
+        "if it is the same client: fleet kill Doe__Jane -l edge"
+    )
+    server = result.lines[0] if "ndjson" in args else result.document["servers"][0]
+    assert server["warnings"] == [warning]
+    assert f"warning: edge: {warning}" in result.err
+    assert fleet.daemon("edge").common_names() == ["Doe__Jane", "other"]
+    quiet = fleet("kill", "Doe, Jane", "--ignore-not-found", "-q", *args)
+    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")

@@ -220,7 +220,7 @@ def test_a_refused_document_has_every_key(five: Fleet) -> None:
         assert list(document) == [
             "fleet_schema", "command", "args", "started", "elapsed", "exit_status", "summary", "servers", "error",
         ]  # fmt: skip
-        assert set(document["error"]) == {"code", "message", "hint", "sent"}
+        assert set(document["error"]) == {"code", "message", "hint", "sent", "confirmed"}
         assert document["command"] == "status"
 
 
@@ -230,6 +230,39 @@ def test_no_command_is_a_question_for_help(fleet: Fleet) -> None:
         assert (result.status, result.out) == (2, "")
         assert result.err.startswith("Usage: fleet ")
         assert "Commands:" in result.err
+
+
+@pytest.mark.parametrize("args", [("--json",), ("--json", "inventory"), ("inventory", "--json")])
+def test_no_command_is_one_document_too(fleet: Fleet, args: tuple[str, ...]) -> None:
+    result = fleet(*args)
+    assert (result.status, result.document["exit_status"]) == (2, 2)
+    assert result.document["error"]["code"] == "usage"
+    assert "Usage: " not in result.err
+
+
+def test_no_command_is_one_line_of_ndjson_too(fleet: Fleet) -> None:
+    (line,) = fleet("-o", "ndjson", "inventory").lines
+    assert (line["type"], line["command"], line["error"]["message"]) == (
+        "summary",
+        "inventory",
+        "'inventory' wants a subcommand",
+    )
+
+
+def test_a_working_folder_that_was_deleted(five: Fleet) -> None:
+    named = five.environment["FLEET_INVENTORY"]
+    gone = five.folder / "gone"
+    gone.mkdir()
+    five.monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert hosts(five, "status") == ALL
+    for args in (("-i", "mine.yaml", "status"), ("status", "--ssh-config", "config", "-i", named)):
+        result = five(*args)
+        assert (result.status, result.out) == (2, "")
+        assert "is relative to the working folder, and that was deleted" in result.err
+    five.unset("FLEET_INVENTORY")
+    result = five("status")
+    assert (result.status, result.err.partition(";")[0]) == (2, "no inventory found")
 
 
 def test_help_and_version(fleet: Fleet) -> None:
@@ -341,7 +374,7 @@ def test_one_document_whatever_is_said_beside_it(fleet: Fleet) -> None:
         "fleet_schema", "command", "args", "started", "elapsed", "exit_status", "summary", "servers", "error",
     ]  # fmt: skip
     assert document["summary"] == {"servers": 5, "ok": 4, "failed": 0, "unreachable": 1, "not_attempted": 0}
-    assert all(list(one) == ["name", "status", "elapsed", "result", "error"] for one in document["servers"])
+    assert all(list(one) == ["name", "status", "elapsed", "result", "error", "warnings"] for one in document["servers"])
     assert {one["name"] for one in document["servers"]} == {"edge-1", "gw/udp", "gw/tcp", "held", "closed"}
     assert document["exit_status"] == result.status == 4
     assert "warning: held: " in result.err

@@ -20,15 +20,35 @@ from fleet.demo.workspace import Workspace, write_workspace
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """fleet, with the inventory of the examples."""
+    """fleet, with the inventory of the examples.
+
+    Attributes:
+        capture: what is printed.
+        farm: the servers; they live in the loop.
+        loop: of another thread.
+    """
 
     capture: pytest.CaptureFixture[str]
+    farm: Farm
+    loop: asyncio.AbstractEventLoop
 
     def run(self, *args: str) -> tuple[int, str]:
         """The exit status and what went to stdout."""
         self.capture.readouterr()
         status = run(args)
         return status, self.capture.readouterr().out
+
+    def stir(self) -> None:
+        """Once edge-1 has a management session, a client connects and the daemon restarts."""
+        self.loop.call_soon_threadsafe(self._stir)
+
+    def _stir(self) -> None:
+        server = self.farm["edge-1"]
+        if not server.sessions:
+            self.loop.call_later(0.01, self._stir)
+            return
+        server.daemon.connect(SimulatedClient("bob", "203.0.113.77"))
+        server.daemon.restart("SIGUSR1")
 
 
 def example_farm() -> Farm:
@@ -65,7 +85,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         workspace = asyncio.run_coroutine_threadsafe(start(), loop).result()
         monkeypatch.setenv("FLEET_INVENTORY", str(workspace.inventory))
         monkeypatch.setenv("FLEET_SSH_CONFIG", str(workspace.ssh_config))
-        yield Fleet(capsys)
+        yield Fleet(capsys, farm, loop)
     finally:
         asyncio.run_coroutine_threadsafe(farm.stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

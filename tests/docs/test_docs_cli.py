@@ -19,7 +19,7 @@ from fleet.cli.reference import render
 SHELL = ("sh", "console")
 END_OF_COMMAND = {"|", "||", "&&", "&", ";", ">", ">>", "<", "2>"}
 PROMPT = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?=fleet )")
-NEW_ON = {"docs/adding-a-command.md": "auth-retry"}  # the page adds this command: see test_docs_adding_a_command.py
+NEW_ON = {"docs/adding-a-command.md": "nclients"}  # the page adds this command: see test_docs_adding_a_command.py
 
 
 def test_the_page_is_what_the_code_says() -> None:

@@ -10,10 +10,13 @@ from typer.main import get_command
 
 from docs.markdown import pages
 from fleet.cli.main import build
+from fleet.errors import UsageError
 from fleet.management import notifications
 from fleet.management.commands import COMMANDS, CommandSpec
 from fleet.management.notifications import Notification, UnknownNotification, parse_notification
 from fleet.management.replies import parse_help
+from fleet.operations.console import LEAVE
+from fleet.operations.execute import refuse_traps
 from support.transcripts import VERSIONS, replies, transcript
 
 PAGE = pages()["docs/management.md"]
@@ -79,6 +82,15 @@ def changes(spec: CommandSpec) -> str:
     return "with an argument" if bare and not spec.command().changes else "yes"
 
 
+def is_sent(name: str, *, secrets: bool = False) -> bool:
+    """Whether `fleet exec` takes the command; with secrets, the console."""
+    try:
+        refuse_traps(name, secrets=secrets)
+    except UsageError:
+        return False
+    return True
+
+
 def test_every_command_of_the_table_has_a_row_and_no_other() -> None:
     assert list(COMMAND_ROWS) == list(COMMANDS)
 
@@ -99,8 +111,11 @@ def test_a_row_says_what_the_code_says(spec: CommandSpec) -> None:
     assert releases == (f"{wanted}, with {spec.needs}" if spec.needs else wanted)
     assert changing == changes(spec)
     named = set(re.findall(r"`fleet ([a-z-]+)", fleet))
-    assert named
+    assert named or fleet.startswith("not sent")
     assert named <= SUBCOMMANDS
+    assert "exec" not in named or is_sent(spec.name)
+    assert "console" not in named or spec.name in LEAVE or is_sent(spec.name, secrets=True)
+    assert fleet.startswith("not sent") == spec.body
     assert (spec.name in named) == (spec.name in SUBCOMMANDS)
 
 
@@ -114,7 +129,9 @@ def test_a_section_stands_beside_its_commands(section: str) -> None:
     assert named == {name for name, spec in COMMANDS.items() if spec.section == section} | (
         {"username"} if section == "password and username" else set()
     )
-    assert set(re.findall(r"`fleet ([a-z-]+)", SECTION_ROWS[section][2])) <= SUBCOMMANDS
+    fleet = set(re.findall(r"`fleet ([a-z-]+)", SECTION_ROWS[section][2]))
+    assert fleet <= SUBCOMMANDS
+    assert "exec" not in fleet or all(map(is_sent, named))
 
 
 def test_every_command_has_a_section_or_is_said_to_have_none() -> None:

@@ -50,6 +50,22 @@ async def nothing_left() -> Any:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_what_was_done_goes_with_an_error_only() -> None:
+    async def work(attempt: Attempt) -> None:
+        attempt.confirmed += ["kill a", "kill b"]
+        if number(attempt) == 1:
+            raise CommandFailedError("no")
+        if number(attempt) == 2:
+            await asyncio.sleep(LONG)
+
+    outcomes = {
+        outcome.server.name: outcome for outcome in await collect(fan_out(servers(3), work, host_timeout=SHORT))
+    }
+
+    done = ("kill a", "kill b")
+    assert [outcomes[f"edge-{n}"].confirmed for n in range(3)] == [(), done, done]
+
+
 async def hang(_: Attempt) -> None:
     await asyncio.sleep(LONG)
 

@@ -132,7 +132,7 @@ def test_no_line_is_lost_or_repeated_over_restarts_and_other_management_clients(
 def test_no_line_is_lost_or_repeated_over_a_restart_in_one_session(lab: Lab, tmp_path: Path) -> None:
     daemon = lab.servers["gw/tcp"]
     with following(
-        lab.fleet_argv("log", "--follow", "--tail", "all", "-o", "ndjson", "gw/tcp"), lab.environment(), tmp_path
+        lab.fleet_argv("log", "--follow", "--tail", "5", "-o", "ndjson", "gw/tcp"), lab.environment(), tmp_path
     ) as fleet:
         fleet.attached(1)
         os.kill(lab.daemon_pid("gw/tcp"), signal.SIGUSR1)

@@ -72,13 +72,15 @@ class Peer:
 async def perform(
     operation: Operation[T], stream: Stream, *, attempt: Attempt | None = None, reply_timeout: float = REPLY_TIMEOUT
 ) -> Answer[T]:
-    """What the operation makes of this daemon; what it warns of is in `attempt.warnings`."""
+    """What the operation makes of this daemon; what it warns of and has done is in `attempt`."""
     attempt = attempt or Attempt(SERVER)
 
     def sent(text: str | None) -> None:
         attempt.sent = text
 
-    async with Session.open(stream, reply_timeout=reply_timeout, on_sent=sent) as session:
+    async with Session.open(
+        stream, reply_timeout=reply_timeout, on_sent=sent, on_confirmed=attempt.confirmed.append
+    ) as session:
         return await operation.perform(Conversation(session, attempt, reply_timeout))
 
 

@@ -58,9 +58,47 @@ async def test_any_name_that_daemons_allow(release: str, name: str) -> None:
 
 async def test_an_old_release_knows_the_remapped_name_only() -> None:
     one = daemon("2.2.3", [client("Doe, Jane"), client("Zoë")])
-    assert (await killed("Doe, Jane", Peer(one))).killed == 0
+    peer = Peer(one)
+    assert (await killed("Doe, Jane", peer)).killed == 0
+    assert not any("kill" in line for line in peer.commands)
     assert (await killed("Doe__Jane", Peer(one))).killed == 1
     assert (await killed("Zo__", Peer(one))).killed == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "command"),
+    [
+        ("Doe, Jane", "Doe__Jane", "fleet kill Doe__Jane -l edge-1"),
+        ("Zoë", "Zo__", "fleet kill Zo__ -l edge-1"),
+        ("caf\udce9", "caf_", "fleet kill caf_ -l edge-1"),
+        ("-x y", "-x_y", "fleet kill -l edge-1 -- -x_y"),
+    ],
+)
+async def test_the_remapped_name_of_an_old_release_is_told(name: str, shown: str, command: str) -> None:
+    attempt = Attempt(SERVER)
+    answer = await perform(kill(name), Peer(daemon("2.2.3", [client(name)])), attempt=attempt)
+    assert answer.value == Killed(0, ())
+    (warning,) = attempt.warnings
+    assert warning == (
+        f"no client '{name}', but one is shown as '{shown}', and OpenVPN before 2.3 shows the other so; "
+        f"if it is the same client: {command}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "clients", "name"),
+    [
+        ("2.2.3", ["other"], "Doe, Jane"),
+        ("2.2.3", ["Doe__Jane"], "Doe__Jane"),
+        ("2.2.3", ["Doe__Jane"], "doe__jane"),
+        ("2.4.12", ["Doe__Jane"], "Doe, Jane"),
+        ("2.7.6", ["Doe__Jane"], "Doe, Jane"),
+    ],
+)
+async def test_no_other_name_is_told(release: str, clients: list[str], name: str) -> None:
+    attempt = Attempt(SERVER)
+    await perform(kill(name), Peer(daemon(release, [client(one) for one in clients])), attempt=attempt)
+    assert attempt.warnings == []
 
 
 @pytest.mark.parametrize("release", ALL)
@@ -444,6 +482,44 @@ async def test_of_several_client_kills_the_unconfirmed_are_told() -> None:
     with pytest.raises(ConnectionLostError) as caught:
         await perform(kill("c:n"), scripted(answers, hang_up_at="client-kill 9"))
     assert caught.value.sent == "client-kill 9"
+
+
+KILLED = "SUCCESS: client-kill command succeeded\n"
+
+
+@pytest.mark.parametrize(
+    ("later", "error", "sent", "confirmed"),
+    [
+        ({"client-kill 9": "ERROR: not today\n"}, CommandFailedError, None, ["client-kill 4"]),
+        ({"state": [STATE, ""]}, ReplyTimeoutError, "client-kill 9", ["client-kill 4"]),
+        ({"client-kill 9": KILLED, "state": [STATE, ""]}, ReplyTimeoutError, None, ["client-kill 4", "client-kill 9"]),
+        ({"client-kill 9": "SUCCESS: done\n"}, CommandFailedError, None, ["client-kill 4", "client-kill 9"]),
+    ],
+)
+async def test_of_several_client_kills_those_that_were_done_are_told(
+    later: dict[str, str | list[str]], error: type[Exception], sent: str | None, confirmed: list[str]
+) -> None:
+    header = "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tClient ID\n"
+    rows = "CLIENT_LIST\tc:n\t10.0.0.1:1\t4\nCLIENT_LIST\tc:n\t10.0.0.1:2\t9\n"
+    answers: dict[str, str | list[str]] = {
+        "status 3": f"TITLE\tOpenVPN 2.6.14\n{header}{rows}END\n",
+        "pid": "SUCCESS: pid=1\n",
+        "state": [STATE, STATE.replace("1795337315", "1795337316")],
+        "client-kill 4": KILLED,
+        **later,
+    }
+    attempt = Attempt(SERVER)
+    with pytest.raises(error):
+        await perform(kill("c:n"), scripted(answers), attempt=attempt, reply_timeout=0.5)
+    assert (attempt.sent, attempt.confirmed) == (sent, confirmed)
+
+
+async def test_a_kill_that_is_confirmed_in_other_words_was_done() -> None:
+    attempt = Attempt(SERVER)
+    peer = scripted({**daemon_2_3(("a", "10.0.0.1:4000")), "kill a": "SUCCESS: as you wish\n"})
+    with pytest.raises(ProtocolError, match="is not one that OpenVPN gives"):
+        await perform(kill("a"), peer, attempt=attempt)
+    assert (attempt.sent, attempt.confirmed) == (None, ["kill a"])
 
 
 @pytest.mark.parametrize(("who", "command"), [("a", "kill a"), ("c:n", "client-kill 4")])

@@ -11,7 +11,7 @@ from fleet.demo.daemon import Phase, SimulatedDaemon
 from fleet.errors import CommandFailedError, ConnectionLostError, UsageError
 from fleet.operations import settings
 from fleet.operations.operation import Operation
-from operations.peer import Peer, perform, scripted
+from operations.peer import BANNER, Peer, perform, scripted
 
 RELEASES = ("2.2.3", "2.4.12", "2.6.14", "2.7.6")
 
@@ -60,6 +60,15 @@ async def test_hold_release(release: str) -> None:
     assert [tuple(row) for row in settings.RELEASE_HOLD.rows(answer.value)] == [("was not waiting",)]
 
 
+async def test_a_hold_that_comes_behind_the_greeting_is_released() -> None:
+    answers = {"hold": "SUCCESS: hold=1\n", "hold release": "SUCCESS: hold release succeeded\n"}
+    peer = scripted(answers, BANNER + b">HOLD:Waiting for hold release:0\r\n")
+    peer.size = len(BANNER)  # the session is open before it reads the >HOLD
+    answer = await perform(settings.RELEASE_HOLD, peer)
+    assert answer.value == settings.Release(released=True, answer="hold release succeeded")
+    assert answer.raw == "SUCCESS: hold release succeeded\n"
+
+
 @pytest.mark.parametrize("level", ["99", "16", "-1", "foo", "3x", "", " 4", "\u0664", "1e1"])
 def test_a_level_that_the_daemon_would_misread(level: str) -> None:
     with pytest.raises(UsageError, match="is not a number that 'verb' takes"):
@@ -84,7 +93,7 @@ async def test_what_the_daemon_says_against_it_is_the_error() -> None:
         (settings.change_verb("4"), {"verb": "SUCCESS: verb=3\n"}, "verb 4"),
         (settings.change_mute("4"), {"mute": "SUCCESS: mute=3\n"}, "mute 4"),
         (settings.change_hold(on=True), {"hold": "SUCCESS: hold=0\n"}, "hold on"),
-        (settings.RELEASE_HOLD, {}, "hold release"),
+        (settings.RELEASE_HOLD, {"hold": "SUCCESS: hold=1\n"}, "hold release"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -6,9 +6,10 @@ import pytest
 
 from fleet.demo.clock import ManualClock
 from fleet.demo.daemon import Phase, SimulatedDaemon
-from fleet.errors import CommandFailedError, UsageError
+from fleet.engine import Attempt
+from fleet.errors import CommandFailedError, ProtocolError, UsageError
 from fleet.operations.signals import throw
-from operations.peer import BANNER, Peer, client, perform, scripted
+from operations.peer import BANNER, SERVER, Peer, client, perform, scripted
 
 RELEASES = ("2.2.3", "2.4.12", "2.6.14", "2.7.6")
 STATE = "1795337315,CONNECTED,SUCCESS,10.200.0.1,,,127.0.0.1,21610\nEND\n"
@@ -25,7 +26,8 @@ async def test_a_signal_is_thrown(release: str, name: str, phase: Phase) -> None
     peer = Peer(daemon)
     operation = throw(name)
     answer = await perform(operation, peer)
-    assert peer.commands == ["state", f"signal {name}"]
+    # A daemon that waits would be ended by SIGUSR2, so a `pid` shows first that this one does not.
+    assert peer.commands == ["state", *(["pid"] if name == "SIGUSR2" else []), f"signal {name}"]
     assert (answer.value.signal, answer.value.state_before.name) == (name, "CONNECTED")
     assert answer.raw == f"SUCCESS: signal {name} thrown\n"
     assert [tuple(row) for row in operation.rows(answer.value)] == [(name, "CONNECTED", "thrown")]
@@ -83,3 +85,11 @@ async def test_no_restart_of_a_daemon_that_waits_for_a_password(name: str) -> No
 def test_signals_that_openvpn_does_not_take(name: str) -> None:
     with pytest.raises(UsageError, match="is not a signal that OpenVPN takes"):
         throw(name)
+
+
+async def test_a_signal_that_is_confirmed_in_other_words_was_thrown() -> None:
+    attempt = Attempt(SERVER)
+    peer = scripted({"state": STATE, "signal SIGUSR1": "SUCCESS: as you wish\n"})
+    with pytest.raises(ProtocolError, match="is not one that OpenVPN gives"):
+        await perform(throw("SIGUSR1"), peer, attempt=attempt)
+    assert (attempt.sent, attempt.confirmed) == (None, ["signal SIGUSR1"])

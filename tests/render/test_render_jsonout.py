@@ -173,7 +173,7 @@ def test_the_document_of_a_run() -> None:
         "exit_status": 4,
         "summary": {"servers": 5, "ok": 1, "failed": 0, "unreachable": 2, "not_attempted": 2},
         "servers": [
-            {"name": "edge-1", "status": "ok", "elapsed": 0.215, "result": {"pid": 7}, "error": None},
+            {"name": "edge-1", "status": "ok", "elapsed": 0.215, "result": {"pid": 7}, "error": None, "warnings": []},
             {
                 "name": "edge-2",
                 "status": "unreachable",
@@ -184,23 +184,40 @@ def test_the_document_of_a_run() -> None:
                     "message": "nothing answered on port 22 within 10 s",
                     "hint": "ping it",
                     "sent": None,
+                    "confirmed": [],
                 },
+                "warnings": [],
             },
             {
                 "name": "edge-3",
                 "status": "unreachable",
                 "elapsed": 1.0,
                 "result": None,
-                "error": {"code": "reply-timeout", "message": "no reply", "hint": None, "sent": "verb 4"},
+                "error": {
+                    "code": "reply-timeout",
+                    "message": "no reply",
+                    "hint": None,
+                    "sent": "verb 4",
+                    "confirmed": [],
+                },
+                "warnings": [],
             },
             {
                 "name": "edge-4",
                 "status": "not_attempted",
                 "elapsed": 0.0,
                 "result": None,
-                "error": {"code": "run-timeout", "message": "over", "hint": None, "sent": None},
+                "error": {"code": "run-timeout", "message": "over", "hint": None, "sent": None, "confirmed": []},
+                "warnings": [],
             },
-            {"name": "edge-5", "status": "not_attempted", "elapsed": 0.0, "result": None, "error": None},
+            {
+                "name": "edge-5",
+                "status": "not_attempted",
+                "elapsed": 0.0,
+                "result": None,
+                "error": None,
+                "warnings": [],
+            },
         ],
         "error": None,
     }
@@ -212,7 +229,13 @@ def test_the_document_of_a_run_that_failed_before_it_began() -> None:
     made = document(report(error=EmptyTargetError("nobody", hint="fleet inventory list")), to_result)
     assert made["servers"] == []
     assert made["exit_status"] == 2
-    assert made["error"] == {"code": "empty-target", "message": "nobody", "hint": "fleet inventory list", "sent": None}
+    assert made["error"] == {
+        "code": "empty-target",
+        "message": "nobody",
+        "hint": "fleet inventory list",
+        "sent": None,
+        "confirmed": [],
+    }
     assert made["summary"] == {"servers": 0, "ok": 0, "failed": 0, "unreachable": 0, "not_attempted": 0}
     assert set(made) == set(document(report(OK), to_result))
 
@@ -220,6 +243,20 @@ def test_the_document_of_a_run_that_failed_before_it_began() -> None:
 def test_a_value_of_none_is_a_result_too() -> None:
     fine: Outcome[None] = Outcome(server("edge-1"), 0.0)
     assert server_object(fine, lambda value: [value])["result"] == [None]
+
+
+def test_what_was_done_and_what_is_to_be_known_are_told() -> None:
+    late: Outcome[int] = Outcome(
+        server("edge-1"), 1.0, error=ReplyTimeoutError("no reply"), confirmed=("kill a", "kill b"), warnings=("old",)
+    )
+    fine: Outcome[int] = Outcome(server("edge-1"), 1.0, 7, warnings=("slow", "old"))
+    made = server_object(late, to_result)
+    assert (made["error"]["sent"], made["error"]["confirmed"], made["warnings"]) == (
+        None,
+        ["kill a", "kill b"],
+        ["old"],
+    )
+    assert json.loads(ndjson_server(fine, to_result))["warnings"] == ["slow", "old"]
 
 
 def test_ndjson_has_the_documents_parts_a_line_each() -> None:

@@ -80,6 +80,40 @@ def test_what_was_sent_and_not_confirmed_is_said() -> None:
     ]
 
 
+def test_what_was_done_before_an_error_is_said() -> None:
+    outcomes = [
+        outcome("edge-1", CommandFailedError("no", hint="look"), confirmed=("client-kill 1", "client-kill \x1b")),
+        outcome("edge-2", CommandFailedError("no", hint="look")),
+        outcome("edge-3", ReplyTimeoutError("no reply", sent="client-kill 4"), confirmed=("client-kill 2",)),
+    ]
+    assert errors_text(outcomes).split("\n") == [
+        "command-failed: edge-1: no",
+        r"  done before that: client-kill 1; client-kill \x1b",
+        "  try: look",
+        "command-failed: edge-2: no",
+        "  try: look",
+        "reply-timeout: edge-3: no reply",
+        "  sent and not confirmed: client-kill 4",
+        "  done before that: client-kill 2",
+    ]
+    assert error_lines(outcomes) == [
+        r"command-failed: edge-1: no; done before that: client-kill 1; client-kill \x1b (try: look)",
+        "command-failed: edge-2: no (try: look)",
+        "reply-timeout: edge-3: no reply; sent and not confirmed: client-kill 4; done before that: client-kill 2",
+    ]
+    stopped = InterruptedRunError("interrupted; it was waiting")
+    outcomes.append(outcome("edge-4", stopped, confirmed=("client-kill 3",)))
+    outcomes.append(outcome("edge-5", stopped))
+    assert stopped_text(report(*outcomes, elapsed=3.2, interrupted=True)).split("\n") == [
+        "interrupted after 3.2 s",
+        r"  failed         edge-1  done before that: client-kill 1; client-kill \x1b",
+        "  failed         edge-2",
+        "  not confirmed  edge-3  client-kill 4 was sent, no reply was read; done before that: client-kill 2",
+        "  pending        edge-4  done before that: client-kill 3",
+        "  pending        edge-5",
+    ]
+
+
 def test_all_well_says_nothing() -> None:
     assert errors_text([outcome("edge-1")]) == ""
     assert error_lines([outcome("edge-1")]) == []

@@ -284,6 +284,17 @@ async def test_a_change_is_announced_and_confirmed() -> None:
     assert told == [("verb 4", 1), (None, 2), ("verb 4; verb 4", 2), ("verb 4", 3), (None, 3)]
 
 
+async def test_a_change_that_was_done_is_told_whatever_comes_later() -> None:
+    answers = {b"verb 4": b"SUCCESS: other words\r\n", b"mute 4": b"ERROR: not today\r\n"}
+    confirmed: list[str] = []
+    peer = Daemon(BANNER, answers.get)
+    async with Session.open(peer, reply_timeout=SHORT, on_confirmed=confirmed.append) as session:
+        with pytest.raises(ReplyTimeoutError) as caught:
+            await session.ask(commands.verb(4), commands.mute(4), commands.verb(4), commands.pid(), commands.verb(5))
+    assert caught.value.sent == "verb 5"
+    assert confirmed == ["verb 4", "verb 4"]
+
+
 async def test_a_failed_command_and_a_refused_one_leave_the_session_alive() -> None:
     peer = daemon()
     bad: Command[int] = Command("kill", ("a\nb",), commands.pid().reply, commands.pid().parse)

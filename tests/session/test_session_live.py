@@ -133,6 +133,21 @@ async def test_large_messages_are_dropped_by_their_size(monkeypatch: pytest.Monk
         assert session.dropped == 6
 
 
+async def test_large_messages_are_forgotten_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "NOTIFICATIONS_SIZE_LIMIT", 2500)
+    large = b">ECHO:1795337315," + b"x" * 1000 + b"\r\n"
+    held = b">HOLD:" + b"x" * 2000 + b"\r\n"
+    texts = iter([large * 5, held, large])
+    peer = Daemon(BANNER, lambda _: next(texts) + b"SUCCESS: pid=1\r\n")
+    async with Session.open(peer) as session:
+        await session.run(commands.pid())
+        assert [type(one) for one in session.notifications] == [EchoNotification, EchoNotification]
+        await session.run(commands.pid())
+        assert [type(one) for one in session.notifications] == [HoldNotification]
+        await session.run(commands.pid())
+        assert [type(one) for one in session.notifications] == [EchoNotification]
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
