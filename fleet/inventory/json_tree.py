@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 import re
 from typing import NoReturn
 
@@ -89,6 +90,8 @@ class _Reader:
             raise self._wrong(f"not JSON: {wanted} is wanted here") from None
         if isinstance(value, str):
             check_characters(value, position)
+        if isinstance(value, float) and not math.isfinite(value):  # 1e400; no JSON that is printed could hold it
+            raise self._wrong("a number too large to be kept", "write it as a text, in double quotes")
         self._index = end
         return value  # type: ignore[no-any-return]  # a text that begins with neither { nor [ decodes to a scalar
 

@@ -23,10 +23,10 @@ def value_of_another(name: str, node: Node) -> object:
         name: the variable's name, or the key inside it.
         node: its value. Recursion is bounded by the depth that the readers allow.
     """
+    if _SECRET.search(name):  # before what is inside it: the keys of `vault_passwords` may be the names of users
+        return HIDDEN
     if isinstance(node, MappingNode):
         return {entry.key: value_of_another(entry.key, entry.value) for entry in node.entries}
-    if _SECRET.search(name):
-        return HIDDEN
     if isinstance(node, SequenceNode):
         return [value_of_another(name, item) for item in node.items]
     return VAULTED if node.vaulted else node.value

@@ -19,6 +19,7 @@ import difflib
 import fnmatch
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def select(
 
     Args:
         inventory: what there is.
-        limits: patterns; the servers of any of them are meant. None at all means every server.
+        limits: patterns that are read as one, with `:` between them: `eu` and `!edge-1` are `eu:!edge-1`, as in a list
+            of patterns in Ansible. None at all means every server.
         excludes: patterns; the servers of any of them are not.
         allow_empty: accept a pattern, and a result, without a server. An exclusion that names what the inventory
             does not have stays an error: it would widen the target.
@@ -56,9 +58,7 @@ def select(
         EmptyTargetError: a pattern that names no server, or nothing is left.
     """
     evaluator = _Evaluator(inventory, allow_empty)
-    chosen = set(range(len(inventory.servers))) if not limits else set()
-    for limit in limits:
-        chosen |= evaluator.evaluate(limit)
+    chosen = evaluator.evaluate(*limits) if limits else set(range(len(inventory.servers)))
     for exclude in excludes:
         chosen -= evaluator.evaluate(exclude, excluding=True)
     if not chosen and not allow_empty:
@@ -98,9 +98,11 @@ def _cut(pattern: str, separator: str) -> Iterator[str]:
     start = 0
     scan = _Scan()
     for index, character in enumerate(pattern):
-        if scan.outside(character) and character == separator:
-            yield _part(pattern, start, index)
-            start, scan = index + 1, _Scan()
+        if scan.outside(character) and character in ":,":
+            scan = _Scan()  # a regular expression begins behind either sign, and only in one do {...} and (...) count
+            if character == separator:
+                yield _part(pattern, start, index)
+                start = index + 1
     if scan.open_bracket and not scan.regex:
         raise UsageError(f"pattern {quote(pattern)} has a [ without its ]", hint=_RANGE_HINT)
     yield _part(pattern, start, len(pattern))
@@ -165,14 +167,14 @@ class _Evaluator:
         for host in inventory.jump_hosts:
             self._by_host[host] = []
 
-    def evaluate(self, pattern: str, *, excluding: bool = False) -> set[int]:
-        """The servers of one pattern.
+    def evaluate(self, *patterns: str, excluding: bool = False) -> set[int]:
+        """The servers of one pattern, or of several that are read as one.
 
         Args:
-            pattern: as the user wrote it.
-            excluding: whether its servers will be taken away from the target.
+            patterns: as the user wrote them.
+            excluding: whether their servers will be taken away from the target.
         """
-        return self._combine(split(pattern), excluding=excluding)
+        return self._combine([part for pattern in patterns for part in split(pattern)], excluding=excluding)
 
     def _combine(self, parts: list[str], *, excluding: bool, file: str | None = None) -> set[int]:
         """The servers of all parts together: unions first, then intersections, then exclusions."""
@@ -402,7 +404,8 @@ def _glob_to_regex(text: str) -> str:
 
 def _compile(text: str) -> re.Pattern[str]:
     try:
-        return re.compile(text[1:])
+        with warnings.catch_warnings(action="ignore"):  # of a future Python that may read `[[` in another way
+            return re.compile(text[1:])
     except (re.error, RecursionError, OverflowError) as error:
         place = f" at character {error.pos + 1}" if isinstance(error, re.error) and error.pos is not None else ""
         what = error.msg if isinstance(error, re.error) else "too complex"

@@ -137,9 +137,8 @@ class _Reader:
         self.folder = folder
         self.complaints = Complaints()
         self.records = Records({"all": GroupRecord("all", start)}, {})
-        self._unknown: list[Complaint] = []
-        self._unknown_names: list[str] = []
-        self._others: list[str] = []
+        self._unknown: list[tuple[str, Complaint]] = []
+        self._others: dict[str, None] = {}  # many hosts say the same: a name is kept once
 
     def complain(self, position: Position, text: str, hint: str | None = None) -> None:
         self.complaints.add(Complaint(position, text, hint))
@@ -191,12 +190,12 @@ class _Reader:
         if entry.key in BY_NAME:
             parsed = self.value(entry.key, entry, owner)
             if entry.key == "other_variables":
-                self._others.extend(parsed or ())
+                self._others.update(dict.fromkeys(parsed or ()))
         else:
             hint = unknown_variable_hint(entry.key)
             if hint is not None:
-                self._unknown.append(Complaint(place, f"unknown variable {quote(entry.key)} for {owner}", hint))
-                self._unknown_names.append(entry.key)
+                complaint = Complaint(place, f"unknown variable {quote(entry.key)} for {owner}", hint)
+                self._unknown.append((entry.key, complaint))
         return entry.key, Definition(entry.key, entry.value, origin, parsed)
 
     def value(self, name: str, entry: Entry, owner: str) -> Any:
@@ -254,8 +253,10 @@ class _Reader:
 
     def check_names(self) -> None:
         """What can be said only when everything was read."""
-        for name, complaint in zip(self._unknown_names, self._unknown, strict=True):
-            if not any(fnmatch.fnmatchcase(name, other) for other in self._others):
+        names = {name for name, _ in self._unknown}  # each decided once, however many hosts have it
+        meant = {name for name in names if any(fnmatch.fnmatchcase(name, other) for other in self._others)}
+        for name, complaint in self._unknown:
+            if name not in meant:
                 self.complaints.add(complaint)
         for name in self.records.groups.keys() & self.records.hosts.keys():
             places = (self.records.groups[name].position, self.records.hosts[name].position)

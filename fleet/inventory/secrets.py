@@ -26,6 +26,9 @@ MAX_PASSWORD = 1023
 COMMAND_TIMEOUT = 10.0
 """Seconds that a password command may run."""
 
+END_TIMEOUT = 1.0
+"""Seconds for a command that was killed to end, and for its pipes to come to theirs."""
+
 _CHUNK = 64 * 1024
 _STDERR_KEPT = 4096  # security limit: bytes of a command's stderr that are kept
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -221,9 +224,22 @@ async def _tail(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kills the command, if it still runs, and all it started, and waits for its end."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # Not wait(): it returns only when the pipes are read to their ends. What is left in them is dropped.
-        await process.communicate()
+    """Kills the command and all it started, where any of it may still run, and waits for its end.
+
+    What has left the command's session (setsid) is not killed, and may hold the pipes for as long as it lives: so the
+    wait has an end, and the pipes are let go then.
+    """
+    output, errors = cast("asyncio.StreamReader", process.stdout), cast("asyncio.StreamReader", process.stderr)
+    if process.returncode is not None and output.at_eof() and errors.at_eof():
+        return
+    with suppress(ProcessLookupError, PermissionError):  # of another user: sudo, which then keeps the pipes for a while
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT):
+                # wait() returns only when the pipes are read to their ends. What is left in them is dropped.
+                await asyncio.gather(_head(output), _tail(errors))
+                await process.wait()
+    finally:
+        with suppress(PermissionError):
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no public way to let go

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import shlex
 from dataclasses import dataclass
@@ -197,7 +196,7 @@ def _pin(node: Node, name: str) -> str:
     encoded = rest[0] if rest else ""
     try:
         blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is the refusal of text that is not ASCII
         blob = b""
     if not blob.startswith(len(key_type).to_bytes(4, "big") + key_type.encode()):
         problem = f"the base64 text behind {key_type} is cut or belongs to another type"

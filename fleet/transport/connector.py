@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 
 import asyncssh
 
 from fleet.errors import JumpFailedError, ServerError
 from fleet.inventory.model import ManagementEndpoint, SSHSettings
 from fleet.transport import failures
-from fleet.transport.dial import Names
 from fleet.transport.handshake import CLOSE_TIMEOUT, Handshake, let_go
 from fleet.transport.identities import Keyring
+from fleet.transport.names import Names
 from fleet.transport.options import SSHOptions
 from fleet.transport.resolve import Resolved, Resolver
 from fleet.transport.stream import SSHStream, open_channel
 from fleet.transport.tasks import Tasks
+from fleet.transport.threads import Threads
 
 MAX_HANDSHAKES = 8
 """Logins that begin at a time at one SSH server: a default sshd starts to drop them at ten (MaxStartups)."""
+
+MAX_RESOLVING = 64
+"""Hosts whose ssh_config is read at a time: as many as the default number of forks."""
 
 _Address = tuple[SSHSettings | None, str, int]
 
@@ -37,6 +42,7 @@ class Connector:
         self._tasks = tasks
         self._keyring = Keyring()
         self._names = Names()
+        self._threads = Threads(MAX_RESOLVING)
         self._resolver = Resolver(options, self._keyring)
         self._resolver.check()
         self._resolved: dict[SSHSettings, Resolved] = {}
@@ -112,7 +118,9 @@ class Connector:
 
     async def _resolve(self, settings: SSHSettings) -> Resolved:
         if settings not in self._resolved:
-            self._resolved[settings] = await asyncio.to_thread(self._resolver.resolve, settings)
+            # `Match exec` may start what never ends, and a file of ssh_config may be a pipe.
+            resolving = partial(self._resolver.resolve, settings)
+            self._resolved[settings] = await self._threads.run(resolving, f"ssh_config for {settings.host}")
         return self._resolved[settings]
 
 

@@ -19,98 +19,12 @@ from typing import Any, cast
 
 import asyncssh
 
+from fleet.transport.names import Names, connect_tcp
 from fleet.transport.progress import MAX_SAID, Phase, Progress
 from fleet.transport.tasks import Tasks
 
-MAX_LOOKUPS = 64
-"""Names looked up at a time: as many as the default number of forks."""
-
 READ_SIZE = 64 * 1024
 """Bytes of a ProxyCommand's standard error read, and forgotten, at a time."""
-
-Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-Addresses = Sequence[Address]
-
-
-class Names:
-    """Looks up names in daemon threads: a resolver that hangs holds up neither the loop nor the end of the run."""
-
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(MAX_LOOKUPS)
-
-    async def lookup(self, host: str, port: int, family: int) -> Addresses:
-        """The addresses of a name, in the system's order.
-
-        Raises:
-            OSError: socket.gaierror, the name has none.
-            UnicodeError: the name cannot be one.
-        """
-        with contextlib.suppress(socket.gaierror):
-            return _addresses(host, port, family, socket.AI_NUMERICHOST)
-        await self._free.acquire()
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Addresses] = loop.create_future()
-
-        def settle(found: Addresses | Exception) -> None:
-            self._free.release()
-            if answer.done():
-                return  # nobody waits any more
-            if isinstance(found, Exception):
-                answer.set_exception(found)
-            else:
-                answer.set_result(found)
-
-        def look_up() -> None:
-            found: Addresses | Exception
-            try:
-                found = _addresses(host, port, family, 0)
-            except (OSError, UnicodeError) as exc:
-                found = exc
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(settle, found)
-
-        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
-        return await answer
-
-
-def _addresses(host: str, port: int, family: int, flags: int) -> Addresses:
-    return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, 0, flags)
-
-
-async def connect_tcp(addresses: Addresses, local_address: tuple[str, int] | None, deadline: float) -> socket.socket:
-    """A socket connected to the first address that answers.
-
-    An address that does not answer has its share of the time only, so that the next one has some left.
-
-    Args:
-        addresses: where to; at least one.
-        local_address: where from (BindAddress), or None.
-        deadline: in the loop's time.
-
-    Raises:
-        OSError: what the last address said.
-    """
-    loop = asyncio.get_running_loop()
-    for left in range(len(addresses) - 1, 0, -1):
-        share = (deadline - loop.time()) / (left + 1)
-        with contextlib.suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(share):
-                return await _connect(addresses[-1 - left], local_address)
-    return await _connect(addresses[-1], local_address)
-
-
-async def _connect(address: Address, local_address: tuple[str, int] | None) -> socket.socket:
-    family, kind, protocol, _, where = address
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        if local_address:
-            sock.bind(local_address)
-        await asyncio.get_running_loop().sock_connect(sock, where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class Dialer:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import asyncssh
 
 from fleet.transport import failures
-from fleet.transport.dial import Dialer, Names
+from fleet.transport.dial import Dialer
 from fleet.transport.identities import Keyring, Offer
+from fleet.transport.names import Names
 from fleet.transport.progress import Phase, Progress
 from fleet.transport.resolve import Resolved
 from fleet.transport.tasks import Tasks

@@ -37,6 +37,11 @@ class _Line:
     def text(self) -> str:
         return f"{self.marker} {self.names} {self.key}".lstrip()
 
+    @property
+    def base64(self) -> str:
+        """The key itself; other spellings of it than the usual one are not worth to be told in an error message."""
+        return self.key.partition(" ")[2].partition(" ")[0]
+
     def keys(self, name: str) -> Keys:
         try:
             return _match(asyncssh.import_known_hosts(self.text), name)
@@ -120,11 +125,14 @@ class KnownHosts:
         ]
 
     def places(self, host: str, port: int, keys: Sequence[asyncssh.SSHKey]) -> list[str]:
-        """Where the keys of a host stand, as `file:line`; slow, for error messages only."""
+        """Where the keys of a host stand, as `file:line`; for error messages only."""
         found = []
+        # To read each line's key anew would hold up all servers for seconds.
+        wanted = {binascii.b2a_base64(key.public_data, newline=False).decode("ascii") for key in keys}
+        lines = [line for line in self._lines if line.base64 in wanted]
         for name in _names(host, port):
             hashed = {id(line) for line in self._hashed_lines(name)}
-            for line in self._lines:
+            for line in lines:
                 held = _unhashed(line, name) if id(line) in hashed else line.keys(name)
                 if any(key in held.host + held.authorities + held.revoked for key in keys):
                     found.append(f"{short(line.file)}:{line.number}")

@@ -8,6 +8,7 @@ import socket
 
 from fleet.errors import ConnectionLostError, DNSError, ManagementBusyError, ManagementClosedError
 from fleet.inventory.model import ManagementEndpoint, UnixEndpoint
+from fleet.transport.names import Names, connect_tcp
 
 READ_SIZE = 256 * 1024
 """Security limit: the most bytes that one read gives."""
@@ -60,11 +61,12 @@ class LocalStream:
             self._writer.transport.abort()
 
 
-async def open_local(endpoint: ManagementEndpoint, connect_timeout: float) -> LocalStream:
+async def open_local(endpoint: ManagementEndpoint, names: Names, connect_timeout: float) -> LocalStream:
     """A connection to a management endpoint of this machine.
 
     Args:
         endpoint: where to.
+        names: looks up the endpoint's host.
         connect_timeout: seconds.
 
     Raises:
@@ -72,12 +74,14 @@ async def open_local(endpoint: ManagementEndpoint, connect_timeout: float) -> Lo
         ManagementBusyError: the endpoint's queue stayed full (protocol-facts 6.2).
         DNSError: the endpoint's host has no address.
     """
+    deadline = asyncio.get_running_loop().time() + connect_timeout
     try:
-        async with asyncio.timeout(connect_timeout):
+        async with asyncio.timeout_at(deadline):
             if isinstance(endpoint, UnixEndpoint):
                 streams = await asyncio.open_unix_connection(sock=await _connect_unix(endpoint.path))
             else:
-                streams = await asyncio.open_connection(endpoint.host, endpoint.port)
+                addresses = await names.lookup(endpoint.host, endpoint.port, socket.AF_UNSPEC)
+                streams = await asyncio.open_connection(sock=await connect_tcp(addresses, None, deadline))
     except TimeoutError as exc:
         raise ManagementBusyError(
             f"{endpoint} took no connection within {connect_timeout:g} s: another management client holds it",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from fleet.errors import InternalError, InterruptedRunError, ServerError
 from fleet.inventory.model import Server, SSHSettings
 from fleet.transport.local import LocalStream, open_local
+from fleet.transport.names import Names
 from fleet.transport.options import DEFAULT_CONNECT_TIMEOUT, SSHOptions
 from fleet.transport.tasks import Tasks
 
@@ -60,6 +61,7 @@ class Transport:
         self._endpoints: dict[SSHSettings, _Endpoint] = {}
         self._idle: dict[_Endpoint, None] = {}
         self._tasks = Tasks()
+        self._names = Names()
         self._connector: Connector | None = None
         for server in servers:
             if server.ssh is not None:
@@ -99,7 +101,8 @@ class Transport:
         """
         if server.ssh is None:
             stream: SSHStream | LocalStream
-            stream = await open_local(server.management, self._options.connect_timeout or DEFAULT_CONNECT_TIMEOUT)
+            timeout = self._options.connect_timeout or DEFAULT_CONNECT_TIMEOUT
+            stream = await open_local(server.management, self._names, timeout)
             try:
                 yield stream
             finally:

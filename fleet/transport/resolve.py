@@ -22,6 +22,7 @@ from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
 from fleet.errors import ConnectRefusedError, UsageError
 from fleet.inventory.model import SSHSettings
+from fleet.transport.config import Files, read_config
 from fleet.transport.identities import DEFAULT_FILES, Identities, Keyring, read_certificates
 from fleet.transport.known_hosts import SSH_PORT, KnownHosts, short
 from fleet.transport.options import DEFAULT_CONNECT_TIMEOUT, SSHOptions
@@ -75,6 +76,7 @@ class Resolver:
     def __init__(self, options: SSHOptions, keyring: Keyring) -> None:
         self._options = options
         self._keyring = keyring
+        self._files = Files()
         self._known: dict[tuple[Path, ...], KnownHosts] = {}
         self._lock = threading.Lock()
 
@@ -109,7 +111,9 @@ class Resolver:
         options = self._ssh_options(settings)
         config = options.config
         port, name = options.port, options.host_key_alias or options.host
-        jump = settings.jump or _jump(settings, options)
+        way = _way(options)
+        jump = settings.jump or (_jump(settings, options) if way == "ProxyJump" else None)
+        proxy_command = options.proxy_command if way == "ProxyCommand" and jump is None else None
         timeout = self._options.connect_timeout or options.connect_timeout or DEFAULT_CONNECT_TIMEOUT
         shown = replace(settings, jump=jump)
         trust = Trust(
@@ -119,7 +123,7 @@ class Resolver:
             pins=Pins.parse(settings.host_keys) if settings.host_keys else None,
             configured=_host_key_algorithms(cast("str | None", config.get("HostKeyAlgorithms"))),
             record=command(shown, self._options),
-            scan=jump is None and not options.proxy_command,
+            scan=jump is None and not proxy_command,
         )
         return Resolved(
             host=options.host,
@@ -127,7 +131,7 @@ class Resolver:
             user=options.username,
             name=settings.host,
             jump=jump,
-            proxy_command=tuple(options.proxy_command) if options.proxy_command and jump is None else None,
+            proxy_command=tuple(proxy_command) if proxy_command else None,
             family=options.family,
             local_address=cast("tuple[str, int] | None", options.local_addr),
             trust=trust,
@@ -142,22 +146,7 @@ class Resolver:
         if files is None:
             default = Path("~/.ssh/config").expanduser()
             files = (default,) if os.access(default, os.R_OK) else ()
-        options = asyncssh.SSHClientConnectionOptions(
-            host=settings.host,
-            port=settings.port if settings.port is not None else (),
-            username=settings.user if settings.user is not None else (),
-            config=[str(file) for file in files],
-            client_keys=None,  # read by the Keyring, once
-            agent_path=None,
-            known_hosts=None,  # decided by Trust: nothing is connected with this object
-            gss_host=None,
-            client_host_keysign=False,
-            x509_trusted_certs=None,
-            x509_trusted_cert_paths=(),
-        )
-        if options.config.has_match_final():
-            options.update(host=settings.host, reload=True, canonical=False, final=True)
-        return options
+        return read_config(self._files, files, settings)
 
     def _known_hosts(self, config: Any) -> KnownHosts:
         files = self._options.known_hosts
@@ -194,6 +183,12 @@ def _agent(configured: str | None) -> str:
     if configured and configured.startswith("$"):
         return os.environ.get(configured[1:].strip("{}"), "")
     return str(Path(configured).expanduser()) if configured else ""
+
+
+def _way(options: asyncssh.SSHClientConnectionOptions) -> str | None:
+    """Which of ProxyJump and ProxyCommand ssh_config says first, perhaps as `none`: the other does not count then."""
+    said = options.config.get_options(reload=False)  # in the order in which they were set
+    return next((option for option in said if option in {"ProxyJump", "ProxyCommand"}), None)
 
 
 def _jump(settings: SSHSettings, options: asyncssh.SSHClientConnectionOptions) -> SSHSettings | None:

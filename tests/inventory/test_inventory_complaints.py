@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,33 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
         listener.bind("sock")
         with pytest.raises(InventoryError, match="sock cannot be read: No such device or address"):
             load.load("sock")
+
+
+def test_json_numbers_beyond_all_bounds(refused: Refused) -> None:
+    message, hint = refused('{"a": -1e400}', "inv.json")
+    assert message == "inv.json:1:7: a number too large to be kept"
+    assert hint == "write it as a text, in double quotes"
+
+
+def test_a_pin_that_is_not_ascii(refused: Refused) -> None:
+    message, _ = refused("all: {hosts: {a: {management: /s, host_keys: ssh-ed25519 AAAA\u00e9}}}\n")
+    assert message == "inv.yaml:1:46: the base64 text behind ssh-ed25519 is cut or belongs to another type"
+
+
+def test_a_name_of_another_is_decided_once(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = fnmatch.fnmatchcase, []
+
+    def counted(name: str, pattern: str) -> bool:
+        asked.append((name, pattern))
+        return real(name, pattern)
+
+    monkeypatch.setattr(fnmatch, "fnmatchcase", counted)
+    own = "management: /s, other_variables: [fleet_*], ssh_prt: 1, fleet_x: 1"
+    message, _ = refused("all: {hosts: {" + ", ".join(f"h{number}: {{{own}}}" for number in range(50)) + "}}\n")
+    assert message.count("unknown variable 'ssh_prt' for host h") == 20
+    assert message.endswith("and 30 more complaints")
+    assert asked
+    assert len(set(asked)) == len(asked)
 
 
 def test_homes_of_nobody(refused: Refused) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -227,6 +228,38 @@ async def test_a_command_that_does_not_end_is_killed(folder: Path, body: str) ->
     assert caught.value.message == f"management password command {sys.executable} did not end within 1 s"
     with pytest.raises(ProcessLookupError):
         os.kill(int((folder / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_left_the_command_s_session_is_not_waited_for(folder: Path, *, ends: bool) -> None:
+    """It holds the pipes for as long as it lives."""
+    pid = folder / "pid"
+    keep = f"os.setsid(); open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    source = python(f"if not os.fork():\n {keep}\n os._exit(0)\n{'' if ends else 'time.sleep(60)'}")
+    reading = asyncio.create_task(read_password(source, command_timeout=1.0))
+    done, _ = await asyncio.wait([reading], timeout=20)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert done
+    with pytest.raises(ManagementPasswordError, match="did not end within 1 s"):
+        await reading
+
+
+async def test_what_a_command_left_behind_is_killed(folder: Path) -> None:
+    pid = folder / "pid"
+    keep = f"open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(ManagementPasswordError, match="did not end within 1 s"):
+        await read_password(python(f"if not os.fork():\n {keep}\n"), command_timeout=1.0)
+    for _ in range(1000):
+        if not running(int(pid.read_text())):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it still runs")
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie: one who has lost its parent may find nobody who waits for its end."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and ") Z " not in stat.read_text()
 
 
 @pytest.mark.parametrize("body", SLOW)

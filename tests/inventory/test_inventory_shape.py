@@ -208,6 +208,8 @@ def test_tags_of_text_vault_and_secrets_of_others(read: Read) -> None:
       ansible_become_password: hunter2
       db: {user: u, passwd: hunter2, api_key: hunter2, tokens: [hunter2]}
       bypass_list: [x]
+      vault_passwords: {root: hunter2}
+      aws_credentials: [{k: hunter2}]
 """
     )
     variables = inventory.servers[0].variables
@@ -218,6 +220,8 @@ def test_tags_of_text_vault_and_secrets_of_others(read: Read) -> None:
         "ansible_become_password": "(hidden)",
         "db": {"user": "u", "passwd": "(hidden)", "api_key": "(hidden)", "tokens": "(hidden)"},
         "bypass_list": ["x"],
+        "vault_passwords": "(hidden)",
+        "aws_credentials": "(hidden)",
     }
     assert "hunter2" not in repr(inventory)
 

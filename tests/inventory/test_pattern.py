@@ -121,6 +121,12 @@ def chosen(inventory: Inventory, *limits: str, exclude: tuple[str, ...] = (), al
         ("!eu[0]:eu", "edge-2 edge-3 edge-10"),
         ("box[0]", "edge-2"),
         ("box[1-2]", "box1 box2"),
+        # a regular expression among others
+        (r"lone:~edge-\d{1,1}$", "lone edge-1 edge-2 edge-3"),
+        (r"eu:!~edge-\d{1,1}$", "edge-10"),
+        (r"lone,!~vpn:~(?:edge-1$|vpn):lone", "lone edge-1"),
+        (r"lone:~edge-[:1]$", "lone edge-1"),
+        ("~[[e]dge-2", "edge-2"),
     ],
 )
 def test_patterns(inventory: Inventory, text: str, expected: str) -> None:
@@ -131,9 +137,17 @@ def test_patterns(inventory: Inventory, text: str, expected: str) -> None:
         assert chosen(inventory, text) == expected
 
 
-def test_repeated_limits_are_a_union_and_excludes_take_away(inventory: Inventory) -> None:
+def test_repeated_limits_are_one_pattern_and_excludes_take_away(inventory: Inventory, folder: Path) -> None:
+    (folder / "without").write_text("!edge-1\n")
+    (folder / "nothing").write_text("# none\n")
     assert chosen(inventory) == ALL
+    assert chosen(inventory, "eu", "!edge-1") == chosen(inventory, "!edge-1", "eu") == "edge-2 edge-3 edge-10"
+    assert chosen(inventory, "eu", "@without") == "edge-2 edge-3 edge-10"
+    assert chosen(inventory, "eu", "us", "&vpn*") == "vpn01 vpn02 vpn03"
+    assert chosen(inventory, "!world", "!box") == "lone 2001:db8::1 2001:db8::2"
+    assert chosen(inventory, "!edge-1", "@nothing", allow_empty=True) == ""
     assert chosen(inventory, "gw:!gw/tcp", "edge-1", "gw/udp") == "edge-1 gw/udp"
+    assert chosen(inventory, "gw:!gw/tcp", "edge-1", "gw/tcp") == "edge-1 gw/udp"
     assert chosen(inventory, "eu", exclude=("edge-1", "edge-2,edge-3")) == "edge-10"
     assert chosen(inventory, exclude=("world", "six", "box")) == "lone"
     assert chosen(inventory, "us", exclude=("us:!gw",)) == "gw/udp gw/tcp"

@@ -19,6 +19,10 @@ from lab.processes import descendants
 from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh, until
 
 MAX_STEPS = 2000
+EACH = 60
+"""Steps each of which is the last one of some run. The connections are made in them; what comes then repeats itself."""
+
+SLOW = pytest.mark.timeout(600)  # some hundred runs; seconds, but on a busy machine minutes
 Scene = Callable[[], contextlib.AbstractAsyncContextManager[tuple[list[Server], Callable[[], Awaitable[None]]]]]
 
 
@@ -60,14 +64,14 @@ async def one_run(servers: list[Server]) -> None:
 
 
 async def cancel_at_every_step(steps: Steps, scene: Scene) -> int:
-    """How many steps a whole run takes; each of them was the last one of some run."""
+    """How many steps a whole run takes; each of the first, and every third one later, was the last one of some run."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
     async with scene() as (servers, settled):
         await one_run(servers)
         await settled()
         sockets = open_sockets()
-        for number in range(MAX_STEPS):
+        for number in [*range(EACH), *range(EACH, MAX_STEPS, 3)]:
             task = asyncio.ensure_future(one_run(servers))
             steps.left, steps.then = number, task.cancel
             await asyncio.wait([task])
@@ -90,6 +94,7 @@ def cancelled(scene: Scene, at_least: int, caplog: pytest.LogCaptureFixture) -> 
     assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
+@SLOW
 def test_on_the_way_to_two_daemons(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     @contextlib.asynccontextmanager
     async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
@@ -105,6 +110,7 @@ def test_on_the_way_to_two_daemons(home: Home, caplog: pytest.LogCaptureFixture)
     cancelled(scene, 40, caplog)
 
 
+@SLOW
 def test_behind_a_jump_host(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     @contextlib.asynccontextmanager
     async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
@@ -122,6 +128,7 @@ def test_behind_a_jump_host(home: Home, caplog: pytest.LogCaptureFixture) -> Non
     cancelled(scene, 80, caplog)
 
 
+@SLOW
 def test_behind_a_name_and_a_proxy_command(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     @contextlib.asynccontextmanager
     async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:
@@ -139,6 +146,7 @@ def test_behind_a_name_and_a_proxy_command(home: Home, caplog: pytest.LogCapture
     cancelled(scene, 40, caplog)
 
 
+@SLOW
 def test_on_the_way_to_a_local_daemon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     @contextlib.asynccontextmanager
     async def scene() -> AsyncIterator[tuple[list[Server], Callable[[], Awaitable[None]]]]:

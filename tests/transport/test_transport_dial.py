@@ -16,8 +16,8 @@ import pytest
 from fleet import errors
 from fleet.inventory.model import SSHSettings
 from fleet.transport import SSHOptions, Transport, failures
-from fleet.transport.dial import MAX_LOOKUPS, Address, Names, connect_tcp
 from fleet.transport.identities import Keyring
+from fleet.transport.names import MAX_LOOKUPS, Address, Names, connect_tcp
 from fleet.transport.progress import Phase, Progress
 from fleet.transport.resolve import Resolver
 from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh
@@ -164,14 +164,18 @@ def test_names_of_failures(phase: Phase, exc: Exception, code: str, said: str) -
     assert said in error.message
 
 
-@pytest.mark.parametrize("name", ["connect", "SSHClientConnectionOptions"])
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(asyncssh, "connect"), (asyncssh.SSHClientConnectionOptions, "prepare")],
+    ids=["connect", "options"],
+)
 async def test_a_bug_is_an_error_of_the_server(
-    sshd: SSHD, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, name: str
+    sshd: SSHD, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, where: object, name: str
 ) -> None:
     def bug(*_: object, **__: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(asyncssh, name, bug)
+    monkeypatch.setattr(where, name, bug)
     server = a_server("edge", ssh(sshd.port), daemon.endpoint)
     with pytest.raises(errors.InternalError, match="TypeError in the SSH connection: a bug"):
         async with Transport([server], OPTIONS) as transport, transport.channel(server):

@@ -96,6 +96,21 @@ def test_places_name_every_line(tmp_path: Path) -> None:
     assert files.places("edge", 22, [OTHER]) == []
 
 
+def test_places_read_no_other_key_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error message is made in the loop: with ten thousand lines it held up all servers for seconds."""
+    others = "".join(f"{name} {public_line(OTHER)}\n" for n in range(50) for name in (f"e{n}", hashed(f"h{n}")))
+    files = known(tmp_path, f"{others}edge {public_line(KEY)} me@here\n{hashed('edge')} {public_line(KEY)}\n")
+    real, read = asyncssh.import_known_hosts, []
+
+    def counted(text: str) -> asyncssh.SSHKnownHosts:
+        read.append(text)
+        return real(text)
+
+    monkeypatch.setattr(asyncssh, "import_known_hosts", counted)
+    assert [place.rpartition(":")[2] for place in files.places("edge", 22, [KEY])] == ["101", "102"]
+    assert len(read) == 2
+
+
 def test_short(home: object, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - sets HOME
     assert short(Path.home() / ".ssh" / "known_hosts") == "~/.ssh/known_hosts"
     assert short(Path("/etc/ssh/ssh_known_hosts")) == "/etc/ssh/ssh_known_hosts"

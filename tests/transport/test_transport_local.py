@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,41 @@ async def test_nobody_there(tmp_path: Path, kind: str) -> None:
 async def test_no_such_host() -> None:
     with pytest.raises(errors.DNSError):
         await ask(TCPEndpoint("no-such-host.invalid", 7505))
+
+
+def test_a_name_server_that_hangs_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the answer for this server nor the end of the loop, which waits for asyncio's own threads."""
+    done, real = threading.Event(), socket.getaddrinfo
+
+    def hanging(host: str, *arguments: Any, **options: Any) -> object:
+        if host == "slow" and socket.AI_NUMERICHOST not in (*arguments, options.get("flags")):
+            done.wait(60)
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    ended = threading.Event()
+
+    async def main() -> None:
+        with pytest.raises(errors.ManagementBusyError):
+            await ask(TCPEndpoint("slow", 7505), connect_timeout=0.2)
+
+    def run() -> None:
+        asyncio.run(main())
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    in_time = ended.wait(30)
+    done.set()
+    thread.join()
+    assert in_time
+
+
+async def test_a_name_of_this_machine() -> None:
+    async with Daemon().running() as tcp:
+        assert isinstance(tcp.endpoint, TCPEndpoint)
+        assert await ask(TCPEndpoint("localhost", tcp.endpoint.port)) == GREETING
+        await tcp.gone()
 
 
 async def test_a_full_queue(tmp_path: Path) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
+import shlex
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import asyncssh
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fleet.errors import ConnectRefusedError, HostKeyUnknownError, JumpFailedError
 from fleet.inventory.model import SSHSettings
 from fleet.transport import SSHOptions, Transport
+from fleet.transport.config import Files, read_config
 from fleet.transport.connector import Connector
 from fleet.transport.identities import Keyring
 from fleet.transport.resolve import Resolved, Resolver
@@ -113,6 +122,144 @@ def test_connect_timeout(home: Home, given: float | None, configured: int | None
 def test_proxy_jump(home: Home, option: str, jump: SSHSettings | None) -> None:
     home.write("config", f"Host edge\n  ProxyJump {option}\n")
     assert resolve(SSHSettings("edge")).jump == jump
+
+
+@pytest.mark.parametrize(
+    ("text", "jump", "command"),
+    [
+        ("ProxyJump bastion\nProxyCommand nc %h %p\n", SSHSettings("bastion"), None),
+        ("ProxyJump none\nProxyCommand nc %h %p\n", None, None),
+        ("Host edge\n  ProxyCommand nc %h %p\nHost *\n  ProxyJump bastion\n", None, ("nc", "edge", "22")),
+        ("Host edge\n  ProxyCommand none\nHost *\n  ProxyJump bastion\n", None, None),
+        ("Host other\n  ProxyCommand none\nHost *\n  ProxyJump bastion\n", SSHSettings("bastion"), None),
+    ],
+)
+def test_what_comes_first_of_proxy_jump_and_proxy_command_wins(
+    home: Home, text: str, jump: SSHSettings | None, command: tuple[str, ...] | None
+) -> None:
+    home.write("config", text)
+    found = resolve(SSHSettings("edge"))
+    assert (found.jump, found.proxy_command) == (jump, command)
+    assert found.trust.scan == (jump is None and command is None)
+
+
+def test_a_file_is_taken_apart_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write("more", "Host edge-1*\n  User ops\n")
+    home.write("config", "Include more\n" + "".join(f"Host edge-{n}\n  Port {2000 + n}\n" for n in range(30)))
+    real, lines = shlex.split, []
+
+    def counted(text: str) -> list[str]:
+        lines.append(text)
+        return real(text)
+
+    monkeypatch.setattr(shlex, "split", counted)
+    resolver = Resolver(SSHOptions(), Keyring())
+    found = [resolver.resolve(SSHSettings(f"edge-{n}")) for n in range(30)]
+    assert [each.port for each in found] == list(range(2000, 2030))
+    assert [each.host for each in found if each.user == "ops"] == ["edge-1", *(f"edge-{n}" for n in range(10, 20))]
+    assert len(lines) == 63
+
+
+CONFIG_LINES = [
+    "Host edge", "Host edge-*", "Host * !edge", "Host=edge,x e?ge", 'Host "edge"', "Host [e]dge", "Host", "HOST EDGE",
+    "Match all", "Match host edge", "Match host *.net user ops", "Match !host edge", "Match final",
+    "Match final host h.net",
+    'Match exec "true"', "Match exec false", "Match", "Match nonsense x", "Match originalhost edge-*", "Match user",
+    "Include more", "Include mo*", "Include missing", "Include more elsewhere",
+    "Port 22", "Port=2222", "Port = 23", "Port x", "Port", "Port 1 2", "port 24 # comment",
+    "HostName h.net", "HostName %h.net", "HostName %z", "HostName ${HOME}",
+    "User ops", "User =root", "User 'a b'", "User it's", "User a=b",
+    "IdentityFile ~/.ssh/%h", "IdentityFile none", "IdentityFile %d/k", "CertificateFile=c",
+    "ProxyJump bastion", "ProxyJump none", "ProxyCommand nc -x 'a b' %h %p", "ProxyCommand none", "ProxyCommand",
+    "ProxyCommand=nc %h", 'RemoteCommand "x"', "SendEnv A B", "SendEnv C", "UserKnownHostsFile none", "Nonsense yes",
+    "ConnectTimeout 3", "Compression maybe", "Compression yes", "Ciphers no-such", "AddressFamily inet", "Tag t",
+    "Match tagged t", "Match localuser *", "# comment", "", "  ", "=", '""', "IgnoreUnknown =",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lines=st.lists(st.sampled_from(CONFIG_LINES), max_size=14),
+    more=st.lists(st.sampled_from([line for line in CONFIG_LINES if "Include" not in line]), max_size=5),
+    host=st.sampled_from(["edge", "edge-1", "h.net", "[e]dge"]),
+    user=st.sampled_from([None, "ops"]),
+    port=st.sampled_from([None, 2200]),
+)
+def test_the_same_as_asyncssh(
+    home: Home, *, lines: list[str], more: list[str], host: str, user: str | None, port: int | None
+) -> None:
+    """But for a line of one `=`, on which asyncssh trips; without a value it says nothing."""
+    config = home.write("config", "\n".join(lines))
+    home.write("more", "\n".join(more))
+
+    def theirs() -> asyncssh.SSHClientConnectionOptions:
+        options = asyncssh.SSHClientConnectionOptions(
+            host=host,
+            port=() if port is None else port,
+            username=() if user is None else user,
+            config=[str(config)],
+            client_keys=None,
+            agent_path=None,
+            known_hosts=None,
+            gss_host=None,
+            client_host_keysign=False,
+        )
+        if options.config.has_match_final():
+            options.update(host=host, reload=True, canonical=False, final=True)
+        return options
+
+    def ours() -> asyncssh.SSHClientConnectionOptions:
+        return read_config(Files(), [config], SSHSettings(host, port, user))
+
+    def said(read: Callable[[], asyncssh.SSHClientConnectionOptions]) -> object:
+        try:
+            options = read()
+        except ValueError as exc:
+            return type(exc), str(exc)
+        what = (options.host, options.port, options.username, options.tunnel, options.proxy_command, options.family)
+        algorithms = (options.encryption_algs, options.compression_algs, options.connect_timeout)
+        return what, algorithms, list(options.config.get_options(reload=False).items())
+
+    if "=" in lines or ("=" in more and any("Include" in line for line in lines)):
+        said(ours)
+    else:
+        assert said(ours) == said(theirs)
+
+
+def test_a_local_user_without_a_name(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError
+
+    home.write("config", "")
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    with pytest.raises(ConnectRefusedError, match="the local user has no name"):
+        resolve(SSHSettings("edge"))
+
+
+def test_a_match_exec_that_hangs_holds_up_nothing(home: Home) -> None:
+    """Neither the error of this host nor the end of the loop, which waits for asyncio's own threads."""
+    go_on = home.path / "go on"
+    home.write("config", f"Match exec \"while test ! -e '{go_on}'; do sleep 0.1; done\"\n  User x\n")
+    ended = threading.Event()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await Connector(SSHOptions(), Tasks()).jump(SSHSettings("edge"))
+
+    def run() -> None:
+        asyncio.run(main())
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    in_time = ended.wait(30)
+    go_on.touch()
+    thread.join()
+    for other in threading.enumerate():
+        if other.name == "ssh_config for edge":
+            other.join()
+    assert in_time
 
 
 def test_a_proxy_jump_that_is_none() -> None:
