@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TextIO, TypeVar
@@ -82,7 +83,7 @@ def _discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-class Output(Generic[T]):
+class Output(ABC, Generic[T]):
     """Shows the outcomes of one run; each format is a subclass with what it does differently.
 
     Attributes:
@@ -131,9 +132,9 @@ class Output(Generic[T]):
     shown_when_quiet = False
     exact = False
 
+    @abstractmethod
     def data(self, report: Report[Answer[T]]) -> str:
         """What goes to stdout at the end."""
-        raise NotImplementedError
 
     def result(self, answer: Answer[T]) -> object:
         """What JSON shows of an answer."""
