@@ -135,11 +135,12 @@ def test_behind_a_name_and_a_proxy_command(home: Home, caplog: pytest.LogCapture
         async with SSHD().running() as sshd, Daemon().running() as daemon:
             home.know(sshd.known("localhost"), sshd.known("edge"))
             home.write("config", f"Host edge\n  ProxyCommand {home.relay()} 127.0.0.1 {sshd.port}\n")
+            before = set(descendants([os.getpid()]))  # the lab's, where its tests ran in this process
 
             async def settled() -> None:
                 await sshd.gone()
                 await daemon.gone()
-                await until(lambda: not descendants([os.getpid()]))
+                await until(lambda: before.issuperset(descendants([os.getpid()])))
 
             yield [a_server(name, ssh(sshd.port, name), daemon.endpoint) for name in ("localhost", "edge")], settled
 
