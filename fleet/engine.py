@@ -19,9 +19,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
 
@@ -30,7 +32,9 @@ from fleet.errors import (
     HostTimeoutError,
     InternalError,
     InterruptedRunError,
+    LockedError,
     RefusedError,
+    RunLockedError,
     RunTimeoutError,
     ServerError,
     UnreachableError,
@@ -46,9 +50,50 @@ EXIT_FAILED: Final = 1
 EXIT_REFUSED: Final = 2
 EXIT_INTERNAL: Final = 3
 EXIT_UNREACHABLE: Final = 4
+EXIT_LOCKED: Final = 75  # sysexits' EX_TEMPFAIL: the same again later may do
 EXIT_INTERRUPTED: Final = 130
 
 _log = logging.getLogger(__name__)
+
+
+class Clock:
+    """A host timeout, which can be paused.
+
+    Args:
+        timeout: seconds, pauses not counted.
+        expire: called when they are over.
+    """
+
+    def __init__(self, timeout: float, expire: Callable[[], None]) -> None:
+        self._left = timeout
+        self._expire = expire
+        self._started = 0.0  # loop time, seconds
+        self._pauses = 1
+        self._timer: asyncio.TimerHandle | None = None
+        self.resume()
+
+    def pause(self) -> None:
+        """Stops the clock until `resume` was called as often."""
+        self._pauses += 1
+        if self._timer is not None:
+            self._left -= asyncio.get_running_loop().time() - self._started
+            self._timer.cancel()
+            self._timer = None
+
+    def resume(self) -> None:
+        """Lets the clock go on with what was left."""
+        self._pauses -= 1
+        if self._pauses == 0:
+            loop = asyncio.get_running_loop()
+            self._started = loop.time()
+            self._timer = loop.call_later(max(self._left, 0.0), self._expire)
+
+    def stop(self) -> None:
+        """Stops the clock for good."""
+        self._pauses += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +107,7 @@ class Attempt:
         confirmed: changes that the daemon has answered, and not with an error: they are done.
         warnings: what the operator should know of this server beside the answer.
         partial: what is done so far of work in several steps; it becomes the outcome's where the work fails.
+        clock: the server's host timeout.
     """
 
     server: Server
@@ -70,6 +116,22 @@ class Attempt:
     confirmed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     partial: Any = None
+    clock: Clock | None = None
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """A wait that is meant, which the host timeout does not count: for a lock, for clients to be back.
+
+        What is done inside needs a clock of its own.
+        """
+        if self.clock is None:
+            yield
+            return
+        self.clock.pause()
+        try:
+            yield
+        finally:
+            self.clock.resume()
 
 
 Work = Callable[[Attempt], Awaitable[T]]
@@ -186,23 +248,25 @@ class Report(Generic[T]):
     def exit_status(self) -> int:
         """The first that holds, worst news first.
 
-        130 the run was interrupted; 3 fleet itself broke (InternalError) on a server or on the whole; 2 the run was
-        refused before anything was sent; 4 a server was unreachable, or its turn did not come before the run
-        timeout; 1 a server failed, or was left out for any other reason; else `answer_status`.
+        130 the run was interrupted; 3 fleet itself broke (InternalError) on a server or on the whole; 75 another run
+        held what this one wanted; 2 the run was refused before anything was sent; 4 a server was unreachable, or its
+        turn did not come before the run timeout; 1 a server failed, or was left out for any other reason; else
+        `answer_status`.
         """
-        errors = [outcome.error for outcome in self.outcomes]
         statuses = {outcome.status for outcome in self.outcomes}
-        if self.interrupted:
-            return EXIT_INTERRUPTED
-        if any(isinstance(error, InternalError) for error in errors) or self._broke:
-            return EXIT_INTERNAL
-        if isinstance(self.error, RefusedError):
-            return EXIT_REFUSED
-        if "unreachable" in statuses or any(isinstance(error, RunTimeoutError) for error in (*errors, self.error)):
-            return EXIT_UNREACHABLE
-        if statuses - {"ok"}:
-            return EXIT_FAILED
-        return self.answer_status
+        ranks = (
+            (EXIT_INTERRUPTED, self.interrupted),
+            (EXIT_INTERNAL, self._broke or self._has(InternalError)),
+            (EXIT_LOCKED, self._has(LockedError, RunLockedError)),
+            (EXIT_REFUSED, self._has(RefusedError)),
+            (EXIT_UNREACHABLE, "unreachable" in statuses or self._has(RunTimeoutError)),
+            (EXIT_FAILED, bool(statuses - {"ok"})),
+        )
+        return next((status for status, holds in ranks if holds), self.answer_status)
+
+    def _has(self, *kinds: type[FleetError]) -> bool:
+        """Whether the run as a whole, or any server, has an error of one of these kinds."""
+        return isinstance(self.error, kinds) or any(isinstance(outcome.error, kinds) for outcome in self.outcomes)
 
     @property
     def _broke(self) -> bool:
@@ -225,13 +289,11 @@ class _Flight:
     attempt: Attempt
     started: float  # loop time, seconds
     task: asyncio.Task[object] | None = None
-    deadline: asyncio.TimerHandle | None = None
     settled: bool = False
 
     def clear_deadline(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
+        if self.attempt.clock is not None:
+            self.attempt.clock.stop()
 
 
 class FanOut(Generic[T]):
@@ -366,7 +428,7 @@ class FanOut(Generic[T]):
         flight.task = task
         self._flights[task] = flight
         if self._host_timeout is not None:
-            flight.deadline = loop.call_later(self._host_timeout, self._expire, flight, self._host_timeout)
+            flight.attempt.clock = Clock(self._host_timeout, partial(self._expire, flight, self._host_timeout))
         task.add_done_callback(self._landed)
 
     async def _perform(self, attempt: Attempt) -> T:

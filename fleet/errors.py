@@ -4,7 +4,8 @@
     ├── RefusedError                   nothing was sent to any server; exit status 2
     │   ├── UsageError                 usage
     │   ├── InventoryError             inventory
-    │   └── EmptyTargetError           empty-target
+    │   ├── EmptyTargetError           empty-target
+    │   └── RunLockedError             locked; exit status 75
     └── ServerError                    one server's outcome, never the end of a run
         ├── UnreachableError           the server could not be asked; exit status 4
         │   ├── DNSError               dns
@@ -22,6 +23,7 @@
         │   ├── ReplyTimeoutError      reply-timeout
         │   ├── HostTimeoutError       host-timeout
         │   ├── RunTimeoutError        run-timeout
+        │   ├── LockedError            locked; exit status 75
         │   └── InterruptedRunError    interrupted
         └── FailedError                the server was reached and refused or failed; exit status 1
             ├── CommandFailedError     command-failed
@@ -75,6 +77,12 @@ class EmptyTargetError(RefusedError):
     """The selection names no server."""
 
     code = "empty-target"
+
+
+class RunLockedError(RefusedError):
+    """Another run of fleet on this machine does what only one may do at a time."""
+
+    code = "locked"
 
 
 class ServerError(FleetError):
@@ -182,6 +190,12 @@ class RunTimeoutError(UnreachableError):
     """The whole run's time was over before the server was done."""
 
     code = "run-timeout"
+
+
+class LockedError(UnreachableError):
+    """Another run of fleet on this machine holds the server's management endpoint."""
+
+    code = "locked"
 
 
 class InterruptedRunError(UnreachableError):

@@ -47,6 +47,8 @@ UNREAD_SIZE_LIMIT = 16 * 2**20
 """Security limit: characters of those notifications."""
 REQUESTS_LIMIT = 100
 """Security limit: questions of a daemon that a session keeps; a real one asks one at a time."""
+REQUESTS_SIZE_LIMIT = 64 * 2**10
+"""Security limit: characters of those questions; a real one has some hundred."""
 
 SETTLE_INTERVAL = 0.3
 """Seconds between two questions to a daemon that restarts."""
@@ -173,6 +175,11 @@ class Session:
     def held(self) -> bool:
         """Whether the daemon has said that it waits for `hold release`, and was not given it since."""
         return _HOLD in self._requests
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """What the daemon has asked for and was not given since, as far as it has come; `waiting` makes sure."""
+        return tuple(self._requests.values())
 
     async def run(self, command: Command[T]) -> T:
         """Sends one command and returns its reply's value.
@@ -325,7 +332,7 @@ class Session:
             ServerError: as `ask`.
         """
         await self.ask(pid())
-        return tuple(self._requests.values())
+        return self.requests
 
     async def _exchange(self, batch: list[Command[Any]]) -> list[Reply[Any]]:
         data = b"".join([self._protocol.send(command) for command in batch])
@@ -420,7 +427,8 @@ class Session:
             key = _request(notification)
             self._requests.pop(key, None)  # to the end, behind those that were asked before
             self._given -= {key, ("username", key[1])}
-            if len(self._requests) < REQUESTS_LIMIT:
+            kept = sum(map(notification_size, self._requests.values()))
+            if len(self._requests) < REQUESTS_LIMIT and kept + size <= REQUESTS_SIZE_LIMIT:
                 self._requests[key] = notification
         self._keep(notification, size)
         self._on_notification(notification)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -14,6 +16,20 @@ __all__ = ["listen", "start_farm"]
 # Machines that run the tests are shared: a slow example is no failure (timings do not belong in tests).
 hypothesis.settings.register_profile("fleet", deadline=None)
 hypothesis.settings.load_profile("fleet")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would every process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What fleet keeps of a run (audit, history, locks) stays with the test; nothing is made unless it is used."""
+    base = tmp_path_factory.getbasetemp()
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(base / "xdg" / f"{name}-{next(_NUMBERS)}"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
 
 
 @pytest.fixture(autouse=True)

@@ -22,11 +22,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inventory": {"errors"},
     "transport": {"errors", "inventory"},
     "engine": {"errors", "inventory"},
+    "journal": {"errors", "inventory", "engine"},
     "operations": {"errors", "management", "session", "inventory", "transport", "engine"},
     "render": {"errors", "management", "session", "inventory", "engine", "operations"},
     "demo": {"errors", "management", "session", "inventory", "transport", "engine", "operations", "render"},
     "cli": {
-        *("errors", "management", "session", "inventory", "transport", "engine", "operations", "render", "demo"),
+        *("errors", "management", "session", "inventory", "transport", "engine", "journal", "operations"),
+        *("render", "demo"),
         "",  # fleet itself, for its version
     },
     "__main__": {"cli"},

@@ -14,9 +14,10 @@ from fleet.cli.terminal import Terminal
 from fleet.errors import CommandFailedError, ManagementPasswordError, UsageError
 from fleet.inventory.model import PasswordCommand, PasswordFile
 from fleet.inventory.secrets import read_password
+from fleet.management.challenges import Challenge
 from fleet.management.commands import check_argument
 from fleet.operations.secret import Secret
-from fleet.operations.unlock import Answers, Login, challenged
+from fleet.operations.unlock import Answers, Login, Response, challenged
 from fleet.operations.waiting import Want, WantKind, without_message
 from fleet.render.fold import fold_counted
 from fleet.render.text import escape
@@ -37,6 +38,7 @@ class Choices:
     Attributes:
         secret: what `--secret-file` gave, or None.
         command: `--secret-command`, its arguments with `{server}` and `{realm}` in them, or None.
+        response_command: `--response-command`, likewise.
         username: `--username`, or None.
         each: ask for each server by itself.
         confirm: `ok` or `cancel`, or None.
@@ -45,6 +47,7 @@ class Choices:
 
     secret: Secret | None = None
     command: tuple[str, ...] | None = None
+    response_command: tuple[str, ...] | None = None
     username: str | None = None
     each: bool = False
     confirm: str | None = None
@@ -62,6 +65,7 @@ def choices(
     *,
     secret_file: str | None,
     secret_command: str | None,
+    response_command: str | None,
     username: str | None,
     each: bool,
     ok: bool,
@@ -89,7 +93,8 @@ def choices(
                 raise UsageError(f"{option} is empty")
     return Choices(
         None if secret_file is None else _from_file(Path(secret_file).expanduser()),
-        None if secret_command is None else _argv(secret_command),
+        None if secret_command is None else _argv(secret_command, "secret"),
+        None if response_command is None else _argv(response_command, "response"),
         username,
         each,
         "ok" if ok else "cancel" if cancel else None,
@@ -104,15 +109,15 @@ def _from_file(path: Path) -> Secret:
         raise UsageError(error.message, hint=error.hint) from error
 
 
-def _argv(text: str) -> tuple[str, ...]:
+def _argv(text: str, what: str) -> tuple[str, ...]:
     try:
         argv = tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError(f"--secret-command cannot be read: {error}", hint="quote it as for a shell") from error
+        raise UsageError(f"--{what}-command cannot be read: {error}", hint="quote it as for a shell") from error
     if not argv:
-        raise UsageError("--secret-command is empty")
+        raise UsageError(f"--{what}-command is empty")
     if _SERVER not in argv[0] and shutil.which(argv[0]) is None:
-        raise UsageError(f"secret command {argv[0]} is no program that can be run", hint="name it with its path")
+        raise UsageError(f"{what} command {argv[0]} is no program that can be run", hint="name it with its path")
     return argv
 
 
@@ -134,6 +139,9 @@ class Asker:
 
     A file or a command gives one kind of secret, that of the first request that it is used for: a private key's
     passphrase is never sent to the far end of a VPN as a password, because the daemon asked for that too.
+
+    The answer to a challenge is found for each server by itself, and for each time that it asks: it is mostly a code
+    that is good for one login.
     """
 
     def __init__(self, chosen: Choices, terminal: Terminal | None) -> None:
@@ -180,18 +188,32 @@ class Asker:
         failures: dict[str, CommandFailedError] = {}
         to_ask: dict[Want, list[Need]] = {}  # by what is asked for, its message included
         wanted = {Need(need.server, without_message(need.want)): need.want for need in needs}
-        self._drop_the_wrong(wanted)
+        self._drop_the_wrong(need for need, want in wanted.items() if not want.in_place)
         for need, want in wanted.items():
+            self._drop_response(need)
             try:
-                if want.secret and want.message is not None:
+                if want.secret and want.message is not None and want.challenge is None:
                     raise challenged(want)
-                if want.kind is not WantKind.HOLD and not self._find(need):
-                    to_ask.setdefault(want, []).append(need)
+                if want.kind is not WantKind.HOLD and not want.in_place and not self._find(need):
+                    to_ask.setdefault(want if want.challenge is None else need.want, []).append(need)
             except CommandFailedError as error:
                 failures[need.server] = error
         for want, waiting in to_ask.items():
             failures |= self._ask(want, waiting)
+        for need, want in wanted.items():
+            try:
+                if want.challenge is not None and need.server not in failures:
+                    self._respond(need, want, want.challenge)
+            except CommandFailedError as error:
+                failures[need.server] = error
         return failures
+
+    def _drop_response(self, need: Need) -> None:
+        """What answered an earlier challenge answers no other."""
+        known = self._answers.get(need.server)
+        if known is not None:
+            kept = {want: response for want, response in known.responses.items() if want != need.want}
+            self._answers[need.server] = replace(known, responses=kept)
 
     def _drop_the_wrong(self, needs: Iterable[Need]) -> None:
         """What was typed for all, and was wrong for one, is not tried on those who had not asked yet."""
@@ -213,6 +235,8 @@ class Asker:
             return self._chosen.confirm is not None
         if want.kind is WantKind.TEXT:
             return self._chosen.text is not None
+        if want.challenge is not None and self._chosen.response_command is None:
+            return False
         return bool(self._chosen.source) and (want.kind is WantKind.PASSWORD or self._chosen.username is not None)
 
     def _find(self, need: Need) -> bool:
@@ -243,18 +267,32 @@ class Asker:
     def _from_source(self, need: Need) -> Secret:
         if self._chosen.secret is not None:
             return self._chosen.secret
-        argv = tuple(
-            argument.replace(_SERVER, need.server).replace(_REALM, need.want.name or "")
-            for argument in self._chosen.command or ()
-        )
+        argv = _filled(self._chosen.command or (), need)
         if argv not in self._commands:
-            source = PasswordCommand(argv)
-            try:
-                data = asyncio.run(read_password(source, command_timeout=COMMAND_TIMEOUT, called="secret"))
-                self._commands[argv] = Secret.of_bytes(data, f"what secret command {argv[0]} gives")
-            except (ManagementPasswordError, UsageError) as error:
-                raise CommandFailedError(f"{error.message}; it still waits for {need.want}", hint=error.hint) from error
+            self._commands[argv] = _of_command(argv, need.want, "secret")
         return self._commands[argv]
+
+    def _respond(self, need: Need, want: Want, challenge: Challenge) -> None:
+        """Finds the answer to a challenge.
+
+        Raises:
+            CommandFailedError: there is none.
+        """
+        asked = Need(need.server, replace(want, challenge=None))  # each challenge of a server has a state of its own
+        over = self._over(asked, want)
+        text: Secret | None
+        if self._chosen.response_command is not None and asked not in self._tries:
+            text = _of_command(_filled(self._chosen.response_command, need), want, "response")
+        elif over is None:
+            text = self._type_secret(f"{escape(need.server)}: {escape(challenge.question)}: ", echo=challenge.echo)
+        else:
+            raise over
+        if text is None:
+            raise CommandFailedError(f"left waiting for {want}: nothing was given for it")
+        self._count(asked)
+        known = self.answers(need.server)
+        responses = {**known.responses, need.want: Response(challenge, text)}
+        self._answers[need.server] = replace(known, responses=responses)
 
     # What somebody types
 
@@ -262,7 +300,7 @@ class Asker:
         failures: dict[str, CommandFailedError] = {}
         askable: list[Need] = []
         for need in needs:
-            error = self._over(need)
+            error = self._over(need, need.want)
             if error is None:
                 askable.append(need)
             else:
@@ -272,15 +310,13 @@ class Asker:
             failures |= self._ask_group(want, group)
         return failures
 
-    def _over(self, need: Need) -> CommandFailedError | None:
+    def _over(self, need: Need, want: Want) -> CommandFailedError | None:
         """Why nobody is asked for this server any more, or None."""
         tried = self._tries.get(need, 0)
         if self._terminal is None or tried >= TRIES:
             if not tried:
-                return CommandFailedError(
-                    f"it waits for {need.want}, and was not given it", hint=_option_for(need.want)
-                )
-            return _still_waits(need.want, tried)
+                return CommandFailedError(f"it waits for {want}, and was not given it", hint=_option_for(want))
+            return _still_waits(want, tried)
         return None
 
     def _ask_group(self, want: Want, group: list[Need]) -> dict[str, CommandFailedError]:
@@ -310,9 +346,14 @@ class Asker:
             while not (username := terminal.line(f"{prompt}username: ")) or not _is_sendable(username):
                 if not username:
                     return None
-        while text := terminal.secret(prompt if want.kind is WantKind.PASSWORD else f"{prompt}password: "):
+        secret = self._type_secret(prompt if want.kind is WantKind.PASSWORD else f"{prompt}password: ")
+        return None if secret is None else Login(secret, username)
+
+    def _type_secret(self, prompt: str, *, echo: bool = False) -> Secret | None:
+        terminal = self._require_terminal()
+        while text := terminal.line(prompt) if echo else terminal.secret(prompt):
             try:
-                return Login(Secret(text), username)
+                return Secret(text)
             except UsageError as error:
                 say(f"{error.message}; {error.hint}" if error.hint else error.message)
         return None
@@ -346,6 +387,24 @@ class Asker:
         self._answers[need.server] = replace(known, logins=logins)
 
 
+def _filled(argv: tuple[str, ...], need: Need) -> tuple[str, ...]:
+    """A command's arguments for one server."""
+    return tuple(argument.replace(_SERVER, need.server).replace(_REALM, need.want.name or "") for argument in argv)
+
+
+def _of_command(argv: tuple[str, ...], want: Want, called: str) -> Secret:
+    """What a command prints.
+
+    Raises:
+        CommandFailedError: it failed, or what it prints cannot be sent.
+    """
+    try:
+        data = asyncio.run(read_password(PasswordCommand(argv), command_timeout=COMMAND_TIMEOUT, called=called))
+        return Secret.of_bytes(data, f"what {called} command {argv[0]} gives")
+    except (ManagementPasswordError, UsageError) as error:
+        raise CommandFailedError(f"{error.message}; it still waits for {want}", hint=error.hint) from error
+
+
 def _is_sendable(text: str) -> bool:
     try:
         check_argument(text, "this")
@@ -370,8 +429,9 @@ def _option_for(want: Want) -> str:
         return "answer with --ok or --cancel, or run it in a terminal; fleet unlock --list shows what each waits for"
     if want.kind is WantKind.TEXT:
         return "answer with --string TEXT, or run it in a terminal; fleet unlock --list shows what each waits for"
-    also = "--username NAME and " if want.kind is WantKind.LOGIN else ""
-    return (
-        f"give {also}--secret-file or --secret-command, or run it in a terminal; fleet unlock --list shows what each "
-        "waits for"
-    )
+    options = [
+        *(["--username NAME"] if want.kind is WantKind.LOGIN and not want.in_place else []),
+        *([] if want.in_place else ["--secret-file or --secret-command"]),
+        *(["--response-command"] if want.challenge is not None else []),
+    ]
+    return f"give {' and '.join(options)}, or run it in a terminal; fleet unlock --list shows what each waits for"

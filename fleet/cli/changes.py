@@ -1,51 +1,49 @@
-"""The commands that change daemons or their clients: verb, mute, hold, signal, kill."""
+"""The commands that change daemons or their clients: verb, mute, hold, signal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
-from fleet.cli.run import Ending, Target, run
+from fleet.cli.run import Target, run
+from fleet.cli.temporary import ForATime, refuse_for, run_for
 from fleet.errors import UsageError
-from fleet.management import commands
 from fleet.operations import settings, signals
-from fleet.operations.kill import Killed, kill
 from fleet.operations.operation import Operation
-from fleet.render.text import escape
+from fleet.operations.temporary import HOLD, MUTE, VERB, Setting
 
 _HOLD_WORDS = ("on", "off", "release")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the application."""
-    # A number below 0 looks like an option; it is to be refused for what it is.
-    numbers = {"ignore_unknown_options": True}
-    app.command("verb", context_settings=numbers)(with_options(_verb))
-    app.command("mute", context_settings=numbers)(with_options(_mute))
-    app.command("hold")(with_options(_hold))
-    app.command("signal")(with_options(_signal))
-    app.command("kill")(with_options(_kill))
+    app.command("verb", cls=NumbersCommand)(with_options(_verb, changes=True))
+    app.command("mute", cls=NumbersCommand)(with_options(_mute, changes=True))
+    app.command("hold")(with_options(_hold, changes=True))
+    app.command("signal")(with_options(_signal, changes=True))
 
 
 def _verb(
     *,
     level: Annotated[str | None, typer.Argument(metavar="N", help="0 (silent) to 15.")] = None,
+    for_a_time: ForATime = None,
     options: Options,
 ) -> int:
     """Show or set the log verbosity of each daemon.
 
     Setting it wants --limit or --all. It lasts until the daemon ends or is sent SIGHUP.
     """
-    return _number("verb", level, commands.verb(None), settings.change_verb, options)
+    return _number(VERB, settings.change_verb, level, for_a_time, options)
 
 
 def _mute(
     *,
     count: Annotated[str | None, typer.Argument(metavar="N", help="0 (never mute) or more.")] = None,
+    for_a_time: ForATime = None,
     options: Options,
 ) -> int:
     """Show or set the mute threshold of each daemon.
@@ -54,26 +52,29 @@ def _mute(
 
     Setting it wants --limit or --all. It lasts until the daemon ends or is sent SIGHUP.
     """
-    return _number("mute", count, commands.mute(None), settings.change_mute, options)
+    return _number(MUTE, settings.change_mute, count, for_a_time, options)
 
 
 def _number(
-    name: str,
-    text: str | None,
-    query: commands.Command[int],
+    setting: Setting[int],
     change: Callable[[str], Operation[Any]],
+    text: str | None,
+    for_a_time: str | None,
     options: Options,
 ) -> int:
     if text is None:
-        return run(settings.show_number(name, query).operation(), options, Target())
-    if text.startswith("-") and not text[1:].isdigit():
-        raise UsageError(f"No such option: {text}", hint=f"fleet {name} --help shows what it takes")
-    return run(change(text), options, Target(args=(text,), explicit=True))
+        refuse_for(for_a_time, "nothing is set here")
+        return run(settings.show_number(setting.name, setting.query).operation(), options, Target())
+    operation, target = change(text), Target(args=(text,), explicit=True)
+    if for_a_time is not None:
+        return run_for(setting, int(text), for_a_time, options, target)
+    return run(operation, options, target)
 
 
 def _hold(
     *,
     action: Annotated[str | None, typer.Argument(metavar="on|off|release", help="What to do.")] = None,
+    for_a_time: ForATime = None,
     options: Options,
 ) -> int:
     """Show or change the hold flag of each daemon.
@@ -82,13 +83,17 @@ def _hold(
     --limit or --all.
     """
     if action is None:
+        refuse_for(for_a_time, "nothing is set here")
         return run(settings.SHOW_HOLD, options, Target())
     if action not in _HOLD_WORDS:
         raise UsageError(f"hold takes on, off or release, not '{action}'", hint="for servers: fleet hold -l PATTERN")
-    operation: Operation[Any] = (
-        settings.RELEASE_HOLD if action == "release" else settings.change_hold(on=action == "on")
-    )
-    return run(operation, options, Target(args=(action,), explicit=True))
+    target = Target(args=(action,), explicit=True)
+    if action == "release":
+        refuse_for(for_a_time, "a release cannot be taken back")
+        return run(settings.RELEASE_HOLD, options, target)
+    if for_a_time is not None:
+        return run_for(HOLD, action == "on", for_a_time, options, target)
+    return run(settings.change_hold(on=action == "on"), options, target)
 
 
 def _signal(
@@ -103,43 +108,3 @@ def _signal(
     signal was thrown, not that the daemon survived it.
     """
     return run(signals.throw(name), options, Target(args=(name,), explicit=True))
-
-
-def _kill(
-    *,
-    who: Annotated[str, typer.Argument(metavar="WHO", help="A common name, or a real address as IP:port.")],
-    ignore_not_found: Annotated[
-        bool, typer.Option("--ignore-not-found", help="Exit with 0 also where no server has that client.")
-    ] = False,
-    options: Options,
-) -> int:
-    """Disconnect a client wherever in the fleet it is.
-
-    Only the client that is meant is hit: it is looked up first, and killed by its client id where a daemon would
-    read its name as something else. A client whose certificate still holds may come back.
-    """
-    ending = Ending(
-        answer_status=lambda values: 0 if ignore_not_found or _sessions(values) else 1,
-        words=partial(_say_killed, who),
-    )
-    return run(kill(who), options, Target(args=(who,)), ending)
-
-
-def _sessions(values: Sequence[Killed]) -> int:
-    return sum(value.killed for value in values)
-
-
-def _say_killed(who: str, values: Sequence[Killed], asked: int) -> str:
-    count = _sessions(values)
-    servers = f"{asked} {'server' if asked == 1 else 'servers'}"
-    if count:
-        hit = sum(1 for value in values if value.killed)
-        return (
-            f"killed {count} {'session' if count == 1 else 'sessions'} on {hit} of {servers}; "
-            "its certificate still holds, so it may come back"
-        )
-    if any(value.clients for value in values):
-        return f"client '{escape(who)}' left by itself before it was killed"
-    if len(values) == asked:
-        return f"no client '{escape(who)}' on {servers}"
-    return f"no client '{escape(who)}' on the {len(values)} of {servers} that answered" if values else ""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
 from fleet.cli.run import Target, admit, run
 from fleet.cli.terminal import terminal
@@ -21,6 +23,7 @@ from fleet.inventory.secrets import read_password
 from fleet.management import commands
 from fleet.operations import settings, tell
 from fleet.operations.execute import for_one_server
+from fleet.operations.operation import Confirm
 from fleet.operations.secret import Secret
 from fleet.render.text import escape
 
@@ -45,23 +48,22 @@ SecretCommand = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the application."""
-    numbers = {"ignore_unknown_options": True}  # a number below 0 is to be refused for what it is
     app.command("help")(with_options(_help))
     app.command("net")(with_options(_net))
-    app.command("auth-retry")(with_options(_auth_retry))
-    app.command("forget-passwords")(with_options(_forget_passwords))
-    app.command("needok")(with_options(_needok))
-    app.command("password")(with_options(_password))
-    app.command("username")(with_options(_username))
+    app.command("auth-retry")(with_options(_auth_retry, changes=True))
+    app.command("forget-passwords")(with_options(_forget_passwords, changes=True))
+    app.command("needok")(with_options(_needok, changes=True))
+    app.command("password")(with_options(_password, changes=True))
+    app.command("username")(with_options(_username, changes=True))
     app.command("remote-entry-count")(with_options(_remote_entry_count))
-    app.command("push-update-broad")(with_options(_push_update_broad))
-    app.command("needstr")(with_options(_needstr, shown=lambda args: args[:1]))
-    app.command("echo", context_settings=numbers)(with_options(_echo))
-    app.command("client-kill", context_settings=numbers)(with_options(_client_kill))
-    app.command("client-deny", context_settings=numbers)(with_options(_client_deny))
-    app.command("client-auth-nt", context_settings=numbers)(with_options(_client_auth_nt))
-    app.command("remote-entry-get", context_settings=numbers)(with_options(_remote_entry_get))
-    app.command("push-update-cid", context_settings=numbers)(with_options(_push_update_cid))
+    app.command("push-update-broad")(with_options(_push_update_broad, changes=True))
+    app.command("needstr")(with_options(_needstr, shown=lambda args: args[:1], changes=True))
+    app.command("echo", cls=NumbersCommand)(with_options(_echo))
+    app.command("client-kill", cls=NumbersCommand)(with_options(_client_kill, changes=True))
+    app.command("client-deny", cls=NumbersCommand)(with_options(_client_deny, changes=True))
+    app.command("client-auth-nt", cls=NumbersCommand)(with_options(_client_auth_nt, changes=True))
+    app.command("remote-entry-get", cls=NumbersCommand)(with_options(_remote_entry_get))
+    app.command("push-update-cid", cls=NumbersCommand)(with_options(_push_update_cid, changes=True))
 
 
 # Questions
@@ -265,6 +267,8 @@ def _give(name: str, request: str, source: tell.SecretSource | None, options: Op
         return typed[0]
 
     operation = tell.give_secret(name, request, source or from_terminal)
+    if source is None:
+        operation = replace(operation, confirm=Confirm.NEVER)  # who types the secret has agreed
     target = Target(args=(request,), explicit=True)
     if source is None:
         if admit(operation, options, target) is None:  # nobody is asked for a secret that cannot be given

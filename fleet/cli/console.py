@@ -14,31 +14,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.options import Options, OutputFormat, with_options
+from fleet.cli.asking import access_to, transport_options
+from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.output import error_style, say, write
-from fleet.cli.run import Target, choose, load_inventory, refuse_exclusive, transport_options
+from fleet.cli.run import Target, choose, load_inventory, refuse_exclusive
 from fleet.engine import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREACHABLE, Outcome
 from fleet.errors import InterruptedRunError, ServerError, UsageError
 from fleet.inventory.model import Server
 from fleet.inventory.secrets import check_secrets
-from fleet.management.commands import COMMANDS, Command, split_line
+from fleet.management.commands import BODY_END, COMMANDS, Command, split_line
 from fleet.management.notifications import Notification
-from fleet.operations.console import LEAVE, Hello, Limits, Room, admit, may_be_remembered, read_line, wants_secret
+from fleet.operations.console import (
+    LEAVE,
+    Hello,
+    Limits,
+    Room,
+    admit,
+    may_be_remembered,
+    read_line,
+    wants_lines,
+    wants_secret,
+)
+from fleet.operations.conversation import Access
 from fleet.operations.execute import reply_lines
 from fleet.operations.messages import Message, source_of, time_of
+from fleet.render import units
 from fleet.render.events import EventLines
 from fleet.render.fold import fold_counted
 from fleet.render.gather import gather_lines
 from fleet.render.outcomes import changes_told, errors_text, refusal_text, warnings_text
 from fleet.render.style import wants_colour
 from fleet.render.text import escape
-from fleet.render.units import duration, parse_duration
 from fleet.transport import Transport
 
 if TYPE_CHECKING:
     from fleet.cli.prompt import Prompt
 
 _NO_REPLY = "(no reply)"
+_BEHIND = "lines up to END> "
+"""The prompt for what goes with a command that takes lines."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,27 +60,15 @@ def register(app: typer.Typer) -> None:
     app.command("console")(with_options(_console))
 
 
-def _idle(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    if not seconds:
-        raise typer.BadParameter("a duration is more than 0")
-    return seconds
-
-
 def _console(
     *,
     patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to talk to.")] = None,
     idle: Annotated[
-        str | None,
+        Any,
         typer.Option(
             "--idle",
             metavar="DURATION",
-            callback=_idle,
+            callback=duration,
             help="Give the management interface back after so long without a line; the next line connects again.",
         ),
     ] = None,
@@ -76,7 +78,8 @@ def _console(
 
     Each line goes to every server that PATTERN names, and equal answers are shown once. Real-time messages are shown
     as they come, once they are switched on: state on, log on. Tab completes the commands that the daemon's help
-    lists. exit and Ctrl-D leave, and the daemon runs on; Ctrl-C drops the line, or the wait for an answer.
+    lists. A command that takes lines (client-auth) asks for them, up to END. exit and Ctrl-D leave, and the daemon
+    runs on; Ctrl-C drops the line, or the wait for an answer.
 
     While the console is connected it holds the management interface, and OpenVPN has one for one client: nobody
     else is answered.
@@ -97,30 +100,31 @@ def _console(
         return EXIT_OK
     refuse_exclusive(servers, options)
     check_secrets(servers)
-    seconds: Any = idle  # what the callback made of it
-    return asyncio.run(_talk(servers, options, seconds))
+    return asyncio.run(_talk(servers, options, idle))
 
 
 async def _talk(servers: Sequence[Server], options: Options, idle: float | None) -> int:
     async with Transport(servers, transport_options(options)) as transport:
-        return await Console(transport, servers, options, idle).run()
+        return await Console(access_to(transport, options), servers, options, idle).run()
 
 
 class Console:
     """One console, from connecting to leaving.
 
     Args:
-        transport: the way to the servers.
+        access: the way to the servers.
         servers: in inventory order.
         options: of the command line.
         idle: seconds without a line after which the management interface is given back, or None.
     """
 
-    def __init__(self, transport: Transport, servers: Sequence[Server], options: Options, idle: float | None) -> None:
+    def __init__(self, access: Access, servers: Sequence[Server], options: Options, idle: float | None) -> None:
         from fleet.cli.prompt import Prompt, history_file  # noqa: PLC0415 - prompt_toolkit takes 0.1 s to import
 
-        limits = Limits(options.forks, options.reply_timeout, options.host_timeout)
-        self._room = Room(transport, servers, limits, heard=self._heard, lost=self._lost, dropped=self._dropped)
+        limits = Limits(options.forks, options.host_timeout)
+        self._room = Room(
+            access, servers, limits, heard=self._heard, lost=self._lost, dropped=self._dropped, force=options.force
+        )
         self._options = options
         self._idle = idle
         self._alone = len(servers) == 1
@@ -151,20 +155,25 @@ class Console:
 
     async def _talk(self) -> None:
         while not self._over and self._room.names:
-            self._start_timer()
             try:
-                text = await self._prompt.line()
+                text = await self._read()
             except KeyboardInterrupt:
                 continue
             except EOFError:
                 return
-            finally:
-                self._stop_timer()
             try:
                 if not await self._line(text):
                     return
             except UsageError as error:
                 say(refusal_text(error, style=error_style(self._options)))
+
+    async def _read(self, question: str | None = None) -> str:
+        """A line, while the clock runs that gives the management interface back. Raises as the prompt."""
+        self._start_timer()
+        try:
+            return await self._prompt.line(question)
+        finally:
+            self._stop_timer()
 
     async def _line(self, text: str) -> bool:
         """Does what a line says; False where it leaves."""
@@ -178,13 +187,22 @@ class Console:
     async def _command(self, text: str) -> Command[Any] | None:
         servers, readonly = len(self._room.names), self._options.readonly
         words = wants_secret(text)
-        if words is None:
-            return read_line(text, servers, readonly=readonly)
         try:
+            if wants_lines(text, servers, readonly=readonly):
+                text = await self._with_lines(text)
+            if words is None:
+                return read_line(text, servers, readonly=readonly)
             secret = await self._prompt.secret(f"{escape(words[0])} for {escape(' '.join(words[1:]))}: ")
         except (EOFError, KeyboardInterrupt):
             return None
         return admit(COMMANDS[words[0]].command([*words[1:], secret]), servers, readonly=readonly)
+
+    async def _with_lines(self, text: str) -> str:
+        """The command with the lines behind it, up to the one that is END. Raises as the prompt."""
+        lines = [text]
+        while lines[-1].strip() != BODY_END:
+            lines.append(await self._read(_BEHIND))
+        return "\n".join([*lines[:-1], BODY_END])
 
     async def _ask(self, command: Command[Any]) -> None:
         opened, outcomes = await self._room.ask(command)
@@ -205,7 +223,7 @@ class Console:
         releases = [(name, [f"OpenVPN {hello.openvpn}"]) for name, hello in self._room.hellos.items()]
         say("\n".join(gather_lines(releases)))
         whose = "its management interface" if self._alone else "their management interfaces"
-        back = f"; after {duration(self._idle)} without a line it is given back" if self._idle else ""
+        back = f"; after {units.duration(self._idle)} without a line it is given back" if self._idle else ""
         say(
             f"connected. This console holds {whose}: nobody else is answered until you leave{back}.\n"
             "exit or Ctrl-D leaves, and nothing is stopped by that."
@@ -263,7 +281,8 @@ class Console:
         self._giving_back.add_done_callback(self._gave_back)
 
     def _gave_back(self, _task: asyncio.Task[None]) -> None:
-        say(f"the management interface was given back after {duration(self._idle or 0)}; the next line connects again")
+        idle = units.duration(self._idle or 0)
+        say(f"the management interface was given back after {idle}; the next line connects again")
 
     # Signals: those of the terminal come as keys while a line is edited
 

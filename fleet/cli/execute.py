@@ -26,7 +26,7 @@ _KINDS = {ReplyOption.LINE: ReplyKind.LINE, ReplyOption.BLOCK: ReplyKind.BLOCK, 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command("exec")(with_options(_exec, shown=shown_arguments))
+    app.command("exec")(with_options(_exec, shown=shown_arguments, changes=True))
 
 
 def _exec(
@@ -44,16 +44,20 @@ def _exec(
     ] = None,
     options: Options,
 ) -> int:
-    """Send management commands by their own spelling.
+    r"""Send management commands by their own spelling.
 
     For example: fleet exec 'status 3' 'verb' -l eu. All of them go over one session of each server, one behind the
     reply to the other; the first that fails is the last that is sent to that server. Equal answers are shown once,
     with the servers that gave them; JSON has the values where fleet knows what a reply means.
 
+    Lines that a command takes up to END follow it in the same argument, on lines of their own:
+    fleet exec $'client-auth 3 1\npush "route 10.8.0.0 255.255.0.0"\nEND' -l edge-1
+
     Commands that change something want --limit or --all, and are refused under --readonly; a command that fleet does
-    not know counts as one. Commands that name a client by its ID go to one server.
+    not know counts as one. Commands that name a client by its ID go to one server. What would end a daemon that
+    waits, or hit another client than it names, is refused on that server, unless --force is given.
     """
     prepared = prepare(commands, None if reply is None else _KINDS[reply])
-    operation = execute(prepared)
+    operation = execute(prepared, force=options.force)
     target = Target(args=tuple(commands), explicit=operation.changes, single=for_one_server(prepared))
     return run(operation, options, target)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fleet.cli.options import Options, with_options
+from fleet.cli.options import Options, duration, with_options
 from fleet.cli.run import Target, run
 from fleet.cli.stream import Following, follow
 from fleet.errors import UsageError
@@ -19,7 +19,8 @@ from fleet.operations import queries
 from fleet.operations.feeds import BYTECOUNT_INTERVAL, BYTECOUNT_MAX, EventFeed, StateFeed
 from fleet.operations.log_follow import LogFeed, LogFilter, check_verb, parse_levels
 from fleet.operations.messages import SOURCES
-from fleet.render.units import parse_duration
+from fleet.operations.operation import Operation
+from fleet.operations.settings import change_verb
 
 Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
 
@@ -114,7 +115,8 @@ def log(
         str | None, typer.Option("--tail", help="Begin with so many lines of each server [20].", metavar="N|all")
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="Begin with lines not older than this.", metavar="DURATION")
+        Any,
+        typer.Option("--since", help="Begin with lines not older than this.", metavar="DURATION", callback=duration),
     ] = None,
     include: Annotated[
         list[str] | None, typer.Option("-e", "--include", help="Only lines with this (repeatable).", metavar="RE")
@@ -132,8 +134,10 @@ def log(
         int | None, typer.Option("--verb", help="Raise the log level to N (up to 7) while following.", metavar="N")
     ] = None,
     release_every: Annotated[
-        str | None,
-        typer.Option("--release-every", help="Let other management clients in so often.", metavar="DURATION"),
+        Any,
+        typer.Option(
+            "--release-every", help="Let other management clients in so often.", metavar="DURATION", callback=duration
+        ),
     ] = None,
     options: Options,
 ) -> int:
@@ -151,22 +155,20 @@ def log(
         raise UsageError("--verb and --release-every are for following", hint="add --follow")
     if live is None and not chosen:
         return _last_lines(words or [], options)
-    count, patterns = _count_and_patterns(words or [], tail, since)
-    if verb is not None:
-        check_verb(verb)
+    count, patterns = _count_and_patterns(words or [], tail, DEFAULT_LINES if since is None else "all")
     lines = LogFilter(
         _patterns(include or (), "-e"),
         _patterns(exclude_line or (), "-E"),
         None if level is None else parse_levels(level),
-        None if since is None else datetime.now(UTC) - timedelta(seconds=_seconds(since, "--since")),
+        None if since is None else datetime.now(UTC) - timedelta(seconds=since),
         None if count == "all" else int(count),
     )
     following = Following(
         "log",
         partial(LogFeed, lines, verb=verb, live=bool(live)),
         live=bool(live),
-        changes=verb is not None,
-        release_interval=None if release_every is None else _seconds(release_every, "--release-every"),
+        change=None if verb is None else _raising(verb),
+        release_interval=release_every,
     )
     options = replace(options, limit=(*options.limit, *patterns))
     return follow(following, options, Target(args=tuple(words or ()), explicit=verb is not None))
@@ -179,7 +181,18 @@ def _last_lines(words: Sequence[str], options: Options) -> int:
     return run(queries.log(count).operation(), options, Target(args=(count,)))
 
 
-def _count_and_patterns(words: Sequence[str], tail: str | None, since: str | None) -> tuple[str, list[str]]:
+def _raising(verb: int) -> Operation[Any]:
+    """What `--verb` changes, to be shown and asked for.
+
+    Raises:
+        UsageError: it is no level at which a log can be followed.
+    """
+    check_verb(verb)
+    effect = "raises the log level of {servers} with {clients} while it follows"
+    return replace(change_verb(str(verb)), name="log", effect=effect)
+
+
+def _count_and_patterns(words: Sequence[str], tail: str | None, default: str) -> tuple[str, list[str]]:
     """How many lines to begin with, and servers: of the words, numbers and `all` are the one, others the other.
 
     Raises:
@@ -192,7 +205,6 @@ def _count_and_patterns(words: Sequence[str], tail: str | None, since: str | Non
         raise UsageError("two numbers of lines", hint="say it once, with --tail N")
     if counts and not _is_count(counts[0]):
         raise UsageError(f"'{counts[0]}' is not a number of lines", hint="--tail takes a whole number, or all")
-    default = DEFAULT_LINES if since is None else "all"
     return (counts or [default])[0], [word for word in words if not _is_count(word)]
 
 
@@ -207,16 +219,6 @@ def _patterns(texts: Sequence[str], option: str) -> tuple[re.Pattern[str], ...]:
         raise UsageError(
             f"{option} is not a regular expression: {error}", hint="write special characters with a \\"
         ) from error
-
-
-def _seconds(text: str, option: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from error
-    if not seconds:
-        raise UsageError(f"{option}: a duration is more than 0")
-    return seconds
 
 
 def _target(patterns: Sequence[str] | None) -> Target:

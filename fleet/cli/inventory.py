@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli.options import Options, OutputFormat, between_names, with_options
-from fleet.cli.output import write
+from fleet.cli.output import wants_json, write
 from fleet.cli.queries import Patterns
 from fleet.cli.run import Target, choose, load_inventory
 from fleet.errors import UsageError
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def _list(*, patterns: Patterns = None, options: Options) -> int:
     """List the servers, as targets or all of them."""
-    as_json = _wants_json(options)
+    as_json = wants_json(options)
     servers = choose(load_inventory(options), options, Target(args=tuple(patterns or ())))
     if as_json:
         write(dumps({"fleet_schema": 1, "servers": [_described(server) for server in servers]}, indent=2) + "\n")
@@ -59,7 +59,7 @@ def _list(*, patterns: Patterns = None, options: Options) -> int:
 
 def _graph(*, options: Options) -> int:
     """Draw the groups with their servers, as a tree."""
-    as_json = _wants_json(options)
+    as_json = wants_json(options)
     inventory = load_inventory(options)
     if as_json:
         groups = [to_jsonable(group) for group in inventory.groups.values()]
@@ -71,7 +71,7 @@ def _graph(*, options: Options) -> int:
 
 def _show(*, server: Annotated[str, typer.Argument(metavar="SERVER", help="Its name.")], options: Options) -> int:
     """Show everything that is known of one server, each value with its place in the inventory; secrets never."""
-    as_json = _wants_json(options)
+    as_json = wants_json(options)
     only = replace(options, limit=(server,), exclude=(), allow_empty=False)
     found = _one(choose(load_inventory(options), only, Target(args=(server,))), server)
     if as_json:
@@ -89,12 +89,6 @@ def _one(servers: tuple[Server, ...], name: str) -> Server:
         names = fold_names(server.name for server in servers)
         raise UsageError(f"'{name}' names {len(servers)} servers: {names}", hint="show takes one of them")
     return servers[0]
-
-
-def _wants_json(options: Options) -> bool:
-    if options.output not in (OutputFormat.TABLE, OutputFormat.WIDE, OutputFormat.JSON):
-        raise UsageError(f"-o {options.output.value} is not for this command", hint="take table, wide or json")
-    return options.output is OutputFormat.JSON
 
 
 def _tree(inventory: Inventory, name: str, depth: int) -> Iterator[str]:

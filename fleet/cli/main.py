@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from fleet.cli import changes, commands, console, demo, execute, follow, inventory, queries, unlock
+from fleet.cli.families import application, is_command
 from fleet.cli.options import Invocation, Options, OutputFormat, before_command
 from fleet.cli.output import OutputError, error_style, say, stdout_lost, traceback_text, write
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Report
@@ -31,19 +31,9 @@ _STDOUT_FAILS = (
 )  # typer itself prints help and version
 
 
-def build() -> typer.Typer:
+def build() -> TyperGroup:
     """The application with all its commands."""
-    app = typer.Typer(
-        name="fleet",
-        add_completion=False,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
-    app.callback(help="Operate a whole fleet of OpenVPN servers at once.")(before_command())
-    for family in (queries, follow, changes, unlock, commands, execute, console, inventory, demo):
-        family.register(app)
-    return app
+    return application(before_command(), "Operate a whole fleet of OpenVPN servers at once.")
 
 
 def main() -> None:
@@ -68,9 +58,14 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
 
 
-def run(args: Sequence[str]) -> int:
-    """Runs one command line and gives its exit status; nothing is raised but by a signal that ends the process."""
-    invocation = Invocation()
+def run(args: Sequence[str], options: Options | None = None) -> int:
+    """Runs one command line and gives its exit status; nothing is raised but by a signal that ends the process.
+
+    Args:
+        args: the words behind `fleet`.
+        options: what they start from, where an earlier run is repeated; each word wins over them.
+    """
+    invocation = Invocation(options or Options(), argv=tuple(args))
     try:
         return _run(args, invocation)
     except OutputError as error:
@@ -152,9 +147,7 @@ def _bug(args: Sequence[str], invocation: Invocation, cause: Exception) -> int:
 
 
 def _command_of(args: Sequence[str]) -> str:
-    app = build()
-    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    return next((word for word in args if word in known), "")
+    return next((word for word in args if is_command(word)), "")
 
 
 def _options_of(args: Sequence[str], environ: Mapping[str, str]) -> Options:

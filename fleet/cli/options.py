@@ -8,15 +8,18 @@ environment.
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any
 
 import typer
 
 from fleet import __version__
 from fleet.errors import InterruptedRunError, UsageError
+from fleet.journal.lines import command_text
 from fleet.render.units import parse_duration
 
 
@@ -28,6 +31,13 @@ class OutputFormat(StrEnum):
     JSON = "json"
     NDJSON = "ndjson"
     RAW = "raw"
+
+
+class WhenUnreachable(StrEnum):
+    """Whether a server that cannot be asked counts as failed in a rolling change."""
+
+    FAIL = "fail"
+    SKIP = "skip"
 
 
 class When(StrEnum):
@@ -44,6 +54,9 @@ class Options:
 
     Attributes:
         from_environment: the names of those that only a variable of the environment gave.
+        only: the names that a selection is cut down to, where an earlier run is repeated in part; no option gives it.
+        argv: the words of the command line; None where they must not be kept, as a secret may be among them.
+        command_line: the same as it was typed, without what may be a secret.
     """
 
     inventory: str | None = None
@@ -64,7 +77,20 @@ class Options:
     host_timeout: float = 30.0
     timeout: float | None = None
     ssh_config: str | None = None
+    lock_timeout: float = 10.0
+    wait_busy: float | None = None
+    dry_run: bool = False
+    yes: bool = False
+    syslog: bool = False
+    serial: str | None = None
+    max_fail: str | None = None
+    unreachable: WhenUnreachable = WhenUnreachable.FAIL
+    batch_wait: float | None = None
+    step: bool = False
     from_environment: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
+    argv: tuple[str, ...] | None = None
+    command_line: str = "fleet"
 
 
 @dataclass(slots=True)
@@ -75,23 +101,31 @@ class Invocation:
         options: as far as they were read.
         command: its name, `inventory show` where it has two words; empty while it is not known.
         args: the command's own arguments.
+        argv: the words of the command line.
         complete: everything was read, and `options` says what the user wants.
     """
 
     options: Options = field(default_factory=Options)
     command: str = ""
     args: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
     complete: bool = False
 
 
-def _duration(text: str | None) -> float | None:
+def wait(text: str | None) -> float | None:
+    """The callback of an option that takes a duration, or 0 for no wait at all: its seconds."""
     if text is None:
         return None
     try:
-        seconds = parse_duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    if not seconds:
+
+
+def duration(text: str | None) -> float | None:
+    """The callback of an option that takes a duration: its seconds."""
+    seconds = wait(text)
+    if seconds == 0:
         raise typer.BadParameter("a duration is more than 0")
     return seconds
 
@@ -113,7 +147,8 @@ class _Common:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-_DURATION = {"metavar": "DURATION", "callback": _duration}
+_DURATION = {"metavar": "DURATION", "callback": duration}
+_WAIT = {"metavar": "DURATION", "callback": wait}
 _PATTERN = {"metavar": "PATTERN"}
 
 _COMMON: dict[str, _Common] = {
@@ -125,7 +160,7 @@ _COMMON: dict[str, _Common] = {
     "exclude": _Common(list[str], ("-x", "--exclude"), "Servers to leave out (repeatable).", _PATTERN),
     "list_hosts": _Common(bool, ("--list-hosts",), "Print the servers that would be asked, and stop."),
     "allow_empty": _Common(bool, ("--allow-empty",), "Accept a selection that names no server."),
-    "force": _Common(bool, ("--force",), "Ask daemons that the inventory marks as exclusive too."),
+    "force": _Common(bool, ("--force",), "Ask exclusive daemons too; send by exec what would do harm."),
     "readonly": _Common(bool, ("--readonly",), "Refuse every command that changes something."),
     "output": _Common(OutputFormat, ("-o", "--output"), "What to print on stdout [table]."),
     "json": _Common(bool, ("--json",), "The same as -o json."),
@@ -138,7 +173,29 @@ _COMMON: dict[str, _Common] = {
     "host_timeout": _Common(str, ("--host-timeout",), "For everything on one server [30s].", _DURATION),
     "timeout": _Common(str, ("--timeout",), "For the whole run [none].", _DURATION),
     "ssh_config": _Common(str, ("--ssh-config",), "Read FILE in place of ~/.ssh/config.", {"metavar": "FILE"}),
+    "lock_timeout": _Common(str, ("--lock-timeout",), "For other runs of fleet on this machine to end [10s].", _WAIT),
+    "wait_busy": _Common(str, ("--wait-busy",), "For other management clients to leave [none].", _DURATION),
 }
+
+_CHANGING: dict[str, _Common] = {
+    "dry_run": _Common(bool, ("-n", "--dry-run"), "Show what would be sent where, and stop."),
+    "yes": _Common(bool, ("-y", "--yes"), "Do not ask before something is changed."),
+    "serial": _Common(
+        str, ("--serial",), "Change so many servers at a time: 5, 10%, or 1,25%,100%.", {"metavar": "LIST"}
+    ),
+    "max_fail": _Common(
+        str, ("--max-fail",), "Stop when more servers than that have failed [0, with --serial].", {"metavar": "N|N%"}
+    ),
+    "unreachable": _Common(
+        WhenUnreachable, ("--unreachable",), "Whether --max-fail counts who cannot be asked [fail]."
+    ),
+    "batch_wait": _Common(str, ("--batch-wait",), "Wait between two batches [none].", _DURATION),
+    "step": _Common(bool, ("--step",), "Ask between two batches."),
+    "syslog": _Common(bool, ("--syslog",), "Write the audit lines to syslog too."),
+}
+"""The options of commands that change something. Before the command's name every command takes them."""
+
+_EVERY = _COMMON | _CHANGING
 
 
 def merge(outer: Options, given: Mapping[str, Any]) -> Options:
@@ -155,6 +212,13 @@ def merge(outer: Options, given: Mapping[str, Any]) -> Options:
     for name in {"limit", "exclude"} & changes.keys():
         changes[name] = tuple(changes[name])
     return replace(outer, **changes, from_environment=outer.from_environment - changes.keys())
+
+
+@cache
+def _parameters(*, changes: bool, environment: bool) -> tuple[inspect.Parameter, ...]:
+    """The common options as parameters of a function that typer reads."""
+    options = _EVERY if changes else _COMMON
+    return tuple(common.parameter(name, environment=environment) for name, common in options.items())
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -185,11 +249,10 @@ def before_command() -> Callable[..., None]:
         variables = {name: given.pop(name) for name in list(given) if _is_from_environment(context, name)}
         variables = {name: value for name, value in variables.items() if value is not None}
         invocation = _invocation(context)
-        options = replace(merge(Options(), variables), from_environment=frozenset(variables))
+        options = replace(merge(invocation.options, variables), from_environment=frozenset(variables))
         invocation.options = merge(options, given)
 
-    parameters = [common.parameter(name, environment=True) for name, common in _COMMON.items()]
-    return _with_signature(callback, [_CONTEXT, _VERSION, *parameters])
+    return _with_signature(callback, [_CONTEXT, _VERSION, *_parameters(changes=True, environment=True)])
 
 
 def between_names() -> Callable[..., None]:
@@ -199,12 +262,14 @@ def between_names() -> Callable[..., None]:
         invocation = _invocation(context)
         invocation.options = merge(invocation.options, given)
 
-    parameters = [common.parameter(name, environment=False) for name, common in _COMMON.items()]
-    return _with_signature(callback, [_CONTEXT, *parameters])
+    return _with_signature(callback, [_CONTEXT, *_parameters(changes=False, environment=False)])
 
 
 def with_options(
-    function: Callable[..., int], shown: Callable[[Sequence[str]], Sequence[str]] = tuple
+    function: Callable[..., int],
+    shown: Callable[[Sequence[str]], Sequence[str]] = tuple,
+    *,
+    changes: bool = False,
 ) -> Callable[..., None]:
     """A command of the application: gives the function its own parameters, and `options`.
 
@@ -213,7 +278,9 @@ def with_options(
     Args:
         function: the command.
         shown: what of its arguments the JSON of a refused run may show: a secret among them is left out.
+        changes: it may change something, and takes the options of such commands too.
     """
+    taken = _EVERY if changes else _COMMON
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
@@ -221,13 +288,14 @@ def with_options(
     ]
 
     def command(context: typer.Context, **given: Any) -> None:
-        common = {name: given.pop(name) for name in _COMMON}
+        common = {name: given.pop(name) for name in taken}
         invocation = _invocation(context)
         invocation.command = context.command_path.partition(" ")[2]
-        invocation.args = tuple(shown(list(_arguments(context, given))))
+        arguments = [*_arguments(context, given)]
+        invocation.args = tuple(shown(arguments))
         if given.get("patterns"):
             common["limit"] = [*(common["limit"] or ()), *given["patterns"]]
-        invocation.options = merge(invocation.options, common)
+        invocation.options = _typed(invocation, merge(invocation.options, common), arguments)
         invocation.complete = True
         try:
             status = function(**given, options=invocation.options)
@@ -237,8 +305,16 @@ def with_options(
         raise typer.Exit(status)
 
     command.__doc__ = function.__doc__
-    parameters = [common.parameter(name, environment=False) for name, common in _COMMON.items()]
-    return _with_signature(command, [*own, _CONTEXT, *parameters])
+    return _with_signature(command, [*own, _CONTEXT, *_parameters(changes=changes, environment=False)])
+
+
+def _typed(invocation: Invocation, options: Options, arguments: Sequence[str]) -> Options:
+    """The options with the command line in them, as far as others may see it."""
+    if tuple(arguments) == invocation.args:
+        return replace(options, argv=invocation.argv, command_line=command_text(invocation.argv))
+    return replace(
+        options, argv=None, command_line=shlex.join(["fleet", *invocation.command.split(), *invocation.args])
+    )
 
 
 def _invocation(context: typer.Context) -> Invocation:

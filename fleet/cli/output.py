@@ -12,7 +12,7 @@ from typing import Any, Generic, TextIO, TypeVar
 
 from fleet.cli.options import Options, OutputFormat
 from fleet.engine import EXIT_FAILED, Outcome, Report
-from fleet.errors import InternalError
+from fleet.errors import InternalError, UsageError
 from fleet.operations.columns import Column
 from fleet.operations.operation import Answer, Operation, PartText
 from fleet.render import outcomes as words
@@ -24,7 +24,8 @@ from fleet.render.text import escape
 
 T = TypeVar("T")
 
-_SERVER = Column("server")
+SERVER = Column("server")
+"""The first column of every table."""
 _TRACEBACKS = 2  # so many -v show the tracebacks of bugs
 
 
@@ -189,7 +190,7 @@ class TableOutput(Output[T]):
         if totals is not None and len(values) > 1:
             total = (f"{len(values)} servers", *totals([value for _name, value in values]))
         table = render_table(
-            (_SERVER, *self.operation.columns),
+            (SERVER, *self.operation.columns),
             rows,
             total,
             wide=self.options.output is OutputFormat.WIDE,
@@ -286,6 +287,17 @@ _OUTPUTS: dict[OutputFormat, type[Output[Any]]] = {
     OutputFormat.NDJSON: NdjsonOutput,
     OutputFormat.RAW: RawOutput,
 }
+
+
+def wants_json(options: Options) -> bool:
+    """Whether a command that asks no server, and has one table to show, is to show it as JSON.
+
+    Raises:
+        UsageError: it is to show it as something else.
+    """
+    if options.output not in (OutputFormat.TABLE, OutputFormat.WIDE, OutputFormat.JSON):
+        raise UsageError(f"-o {options.output.value} is not for this command", hint="take table, wide or json")
+    return options.output is OutputFormat.JSON
 
 
 def output_for(operation: Operation[T], options: Options) -> Output[T]:

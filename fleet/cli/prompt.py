@@ -19,6 +19,12 @@ from fleet.management.commands import COMMANDS
 HISTORY = "console_history"
 """The file in fleet's state folder that keeps what was typed."""
 
+HISTORY_LIMIT = 1000
+"""Lines that are kept from one console to the next."""
+
+HISTORY_SIZE_LIMIT = 2**20
+"""Security limit: bytes of the file; a longer one, which fleet does not write, is begun anew."""
+
 
 def history_file(environ: Mapping[str, str], home: Path) -> Path:
     """The file of the history: in `$XDG_STATE_HOME/fleet`, or `~/.local/state/fleet`."""
@@ -53,8 +59,11 @@ class Prompt:
         )
         self._asking = self._session
 
-    async def line(self) -> str:
+    async def line(self, question: str | None = None) -> str:
         """The next line. While it is edited, what is written to stdout and stderr stands above it.
+
+        Args:
+            question: what stands before it, in place of the usual text.
 
         Raises:
             EOFError: Ctrl-D on an empty line, or the terminal is gone.
@@ -62,7 +71,7 @@ class Prompt:
         """
         self._asking = self._session
         with patch_stdout(raw=True):
-            return await self._session.prompt_async(self._text, handle_sigint=False)
+            return await self._session.prompt_async(question or self._text, handle_sigint=False)
 
     async def secret(self, question: str) -> str:
         """A line that is not shown and not remembered. Raises as `line`."""
@@ -83,10 +92,25 @@ def _history(file: Path, remembered: Callable[[str], bool]) -> History:
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.parent.chmod(0o700)
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        _cut(file)
     except OSError:  # a home that cannot be written to costs the history, not the console
         return _Forgetful(remembered)
     return _Kept(file, remembered)
+
+
+def _cut(file: Path) -> None:
+    """Makes the file where there is none, for the user alone, and leaves the last lines of a long one.
+
+    prompt_toolkit writes for each line a comment with the time, then the line behind a `+`, and never cuts anything.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "r+b") as history:
+        os.fchmod(descriptor, 0o600)
+        too_long = os.fstat(descriptor).st_size > HISTORY_SIZE_LIMIT
+        lines = [] if too_long else [line for line in history if line.startswith(b"+")]
+        if too_long or len(lines) > HISTORY_LIMIT:
+            history.truncate(0)
+            history.write(b"".join(b"\n" + line for line in lines[-HISTORY_LIMIT:]))
 
 
 class _Forgetful(InMemoryHistory):

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("routes")(with_options(_of(status.ROUTES, "Show which client has which address or subnet.")))
     for query in queries.QUERIES:
         app.command(query.name)(with_options(follow.state if query.name == "state" else _of_query(query)))
-    app.command("log")(with_options(follow.log))
+    app.command("log")(with_options(follow.log, changes=True))
 
 
 def _of(operation: Operation[Any], text: str) -> Callable[..., int]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
-from typer.main import get_command
 
 from fleet.cli.main import build
 from fleet.management.commands import COMMANDS, CommandSpec
@@ -57,9 +56,7 @@ _DEFAULT = re.compile(r" \[([^][]+)\]\.$")  # fleet's help texts end in the defa
 
 def render() -> str:
     """The page, with a newline at its end."""
-    root = get_command(build())
-    if not isinstance(root, TyperGroup):
-        raise TypeError("fleet is a group of commands")
+    root = build()
     context = typer.Context(root, info_name="fleet")
     common = [option for option in _options(root) if option.name not in (*_ONLY_BEFORE, _EVERYWHERE)]
     commands = list(_commands(root, context))
@@ -97,7 +94,7 @@ def _releases(spec: CommandSpec) -> str:
 def _commands(group: TyperGroup, context: typer.Context) -> Iterator[tuple[Any, typer.Context]]:
     """Every command in the order of `--help`, families after their own commands left out."""
     for name in group.list_commands(context):
-        command = group.commands[name]
+        command: Any = group.get_command(context, name)
         inner = typer.Context(command, info_name=name, parent=context)
         if isinstance(command, TyperGroup):
             yield from _commands(command, inner)

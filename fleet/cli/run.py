@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from fleet.cli.asking import Asked, Interrupts, ask
+from fleet.cli.consent import agree
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say, write
-from fleet.cli.progress import show_progress
-from fleet.engine import EXIT_INTERRUPTED, FanOut, Outcome, Report, fan_out
-from fleet.errors import UsageError
+from fleet.engine import EXIT_INTERRUPTED, EXIT_REFUSED, FanOut, Outcome, Report
+from fleet.errors import EmptyTargetError, RefusedError, UsageError
 from fleet.inventory.load import find_inventory, load
 from fleet.inventory.model import Inventory, Server
 from fleet.inventory.pattern import select
 from fleet.inventory.secrets import check_secrets
-from fleet.operations.conversation import work_on
+from fleet.journal.journal import Journal
 from fleet.operations.operation import Answer, Operation
+from fleet.operations.preview import preview_of
 from fleet.render.fold import fold
 from fleet.render.progress import Progress
-from fleet.transport import SSHOptions, Transport
 
 T = TypeVar("T")
+
+_LEAST = 0.001  # seconds: a timeout is more than 0
+
+
+class Named(Protocol):
+    """What is done to servers, by its name, and whether it changes them."""
+
+    @property
+    def name(self) -> str:
+        """The subcommand's name."""
+        ...
+
+    @property
+    def changes(self) -> bool:
+        """It changes daemons or their clients."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +68,19 @@ class Ending(Generic[T]):
     Attributes:
         answer_status: the exit status where every server was asked and none failed, from the values.
         words: a sentence for stderr, from the values and the number of servers, or None.
+        settle: where what one server said tells something of another: makes of all outcomes those that are shown, and
+            may ask servers again, in what is left of the run's time. Nothing is shown before.
     """
 
     answer_status: Callable[[Sequence[T]], int] = lambda _values: 0
     words: Callable[[Sequence[T], int], str] | None = None
+    settle: Callable[[Asked[T], Options, Interrupts], Asked[T]] | None = None
 
 
 def run(operation: Operation[T], options: Options, target: Target, ending: Ending[T] | None = None) -> int:
     """Performs the operation on the servers that are meant, and shows what came of it.
+
+    A change is shown and asked for before, as the operation says; with --dry-run it is shown and not done.
 
     Returns:
         The exit status (docs/exit-status.md).
@@ -72,17 +91,109 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     servers = admit(operation, options, target)
     if servers is None:
         return 0
-    job = _Run(operation, servers, options, target, ending or Ending(), output_for(operation, options))
-    with Interrupts() as interrupts:
-        report = asyncio.run(_ask(job, interrupts))
+    if operation.changes and options.dry_run:
+        return perform(preview_of(operation), servers, options, target)
+    agree(operation, servers, options)
+    journal = open_journal(operation, servers, options, target)
     try:
-        return job.output.finish(report)
+        return perform(operation, servers, options, target, ending=ending, journal=journal)
+    except RefusedError:
+        journal.end(EXIT_REFUSED, interrupted=False)
+        raise
+
+
+def perform(
+    operation: Operation[T],
+    servers: Sequence[Server],
+    options: Options,
+    target: Target,
+    *,
+    ending: Ending[T] | None = None,
+    journal: Journal | None = None,
+) -> int:
+    """Performs the operation now, shows the outcomes, and gives the exit status.
+
+    Raises:
+        RefusedError: nothing was sent to any server.
+    """
+    output = output_for(operation, options)
+    ending = ending or Ending()
+    started, begun = datetime.now(UTC), time.monotonic()
+    with Interrupts() as interrupts:
+        listen = None if ending.settle else partial(_show, operation, output)
+        asked = ask(operation, servers, options, interrupts, journal=journal, listen=listen)
+        if ending.settle is not None:
+            asked = ending.settle(asked, _left(options, time.monotonic() - begun), interrupts)
+            for outcome in asked.outcomes:
+                output.outcome(outcome)
+        values = [outcome.value.value for outcome in asked.outcomes if outcome.value is not None]
+        if ending.words is not None:
+            output.words(ending.words(values, len(servers)))
+        report = Report.of(
+            servers,
+            asked.outcomes,
+            command=operation.name,
+            args=target.args,
+            started=started,
+            elapsed=time.monotonic() - begun,
+            interrupted=asked.interrupted,
+            answer_status=ending.answer_status(values),
+        )
+        if journal is not None:
+            say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
+    return finish(report, output)
+
+
+def _left(options: Options, spent: float) -> Options:
+    """The options with what is left of the time of the whole run."""
+    return options if options.timeout is None else replace(options, timeout=max(options.timeout - spent, _LEAST))
+
+
+def finish(report: Report[Answer[T]], output: Output[T]) -> int:
+    """Shows a report, and gives the exit status."""
+    try:
+        return output.finish(report)
     except KeyboardInterrupt:
         say("interrupted while the outcomes were being written; every server has its own")
         return EXIT_INTERRUPTED
 
 
-def admit(operation: Operation[Any], options: Options, target: Target) -> tuple[Server, ...] | None:
+def of_servers(answered: int, asked: int) -> str:
+    """`3 servers`, or `the 2 of 3 servers that answered`."""
+    servers = f"{asked} {'server' if asked == 1 else 'servers'}"
+    return servers if answered == asked else f"the {answered} of {servers} that answered"
+
+
+def open_journal(operation: Named, servers: Sequence[Server], options: Options, target: Target) -> Journal:
+    """The record of a run that is about to begin.
+
+    Raises:
+        UsageError: a change cannot be recorded; nothing was sent.
+    """
+    return Journal.begin(
+        argv=options.argv or (),
+        command=operation.name,
+        args=target.args,
+        command_line=options.command_line,
+        servers=[server.name for server in servers],
+        changes=operation.changes,
+        inventory=inventory_path(options),
+        syslog=options.syslog,
+        environ=os.environ,
+    )
+
+
+def _show(
+    operation: Operation[T], output: Output[T], outcome: Outcome[Answer[T]], fan: FanOut[Any], progress: Progress
+) -> None:
+    if output.writes_at_once:
+        progress.clear()
+    if not output.outcome(outcome) and not operation.changes:
+        output.abandoned = True  # nobody reads on, and nothing is changed by stopping
+        fan.interrupt()
+
+
+def admit(operation: Named, options: Options, target: Target) -> tuple[Server, ...] | None:
     """The servers that may be asked now; None where they were only to be listed, and were.
 
     Raises:
@@ -108,10 +219,19 @@ def load_inventory(options: Options) -> Inventory:
     Raises:
         InventoryError: there is none, or it cannot be used.
     """
+    return load(inventory_path(options))
+
+
+def inventory_path(options: Options) -> str:
+    """The path of the inventory that the options and the environment name.
+
+    Raises:
+        InventoryError: there is none.
+    """
     folder = _working_folder()
     if folder is None:
         _refuse_relative(options)
-    return load(find_inventory(options.inventory, os.environ, folder or "."))
+    return find_inventory(options.inventory, os.environ, folder or ".")
 
 
 def _working_folder() -> str | None:
@@ -149,6 +269,13 @@ def choose(inventory: Inventory, options: Options, target: Target) -> tuple[Serv
             hint="with -l PATTERN, or --all for every server of the inventory; --list-hosts shows whom that names",
         )
     servers = select(inventory, options.limit or ("all",), options.exclude, allow_empty=options.allow_empty)
+    if options.only is not None:
+        servers = tuple(server for server in servers if server.name in options.only)
+        if not servers and not options.allow_empty:
+            raise EmptyTargetError(
+                "none of the servers of that run is in the inventory now",
+                hint="fleet inventory list shows those that are",
+            )
     if target.single and len(servers) > 1:
         raise UsageError(
             f"{target.single}, and {len(servers)} servers are meant: {' '.join(fold(s.name for s in servers))}",
@@ -170,106 +297,3 @@ def refuse_exclusive(servers: Sequence[Server], options: Options) -> None:
             f"{' '.join(names)}",
             hint=f"leave out with -x '{','.join(names)}', or ask all the same with --force",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Run(Generic[T]):
-    """All that one run is made of."""
-
-    operation: Operation[T]
-    servers: tuple[Server, ...]
-    options: Options
-    target: Target
-    ending: Ending[T]
-    output: Output[T]
-
-
-async def _ask(job: _Run[T], interrupts: Interrupts) -> Report[Answer[T]]:
-    started = datetime.now(UTC)
-    clock = asyncio.get_running_loop().time
-    begun = clock()
-    outcomes: list[Outcome[Answer[T]]] = []
-    async with (
-        Transport(job.servers, transport_options(job.options)) as transport,
-        _fan_out(job, transport) as fan,
-        show_progress(fan, outcomes, job.options) as progress,
-    ):
-        interrupts.end_with(partial(_interrupt, fan, progress))
-        async for outcome in fan:
-            outcomes.append(outcome)
-            if job.output.writes_at_once:
-                progress.clear()
-            if not job.output.outcome(outcome) and not job.operation.changes:
-                job.output.abandoned = True  # nobody reads on, and nothing is changed by stopping
-                fan.interrupt()
-    values = [outcome.value.value for outcome in outcomes if outcome.value is not None]
-    if job.ending.words is not None:
-        job.output.words(job.ending.words(values, len(job.servers)))
-    return Report.of(
-        job.servers,
-        outcomes,
-        command=job.operation.name,
-        args=job.target.args,
-        started=started,
-        elapsed=clock() - begun,
-        interrupted=fan.interrupted,
-        answer_status=job.ending.answer_status(values),
-    )
-
-
-def _interrupt(fan: FanOut[Any], progress: Progress) -> None:
-    progress.clear()
-    say("interrupted: closing what is open; again to leave at once")
-    fan.interrupt()
-
-
-def _fan_out(job: _Run[T], transport: Transport) -> FanOut[Answer[T]]:
-    options = job.options
-    work = work_on(transport, job.operation.perform, options.reply_timeout)
-    return fan_out(
-        job.servers, work, forks=options.forks, host_timeout=options.host_timeout, run_timeout=options.timeout
-    )
-
-
-def transport_options(options: Options) -> SSHOptions:
-    """What the command line says of the way to the servers."""
-    files = None if options.ssh_config is None else (Path(options.ssh_config),)
-    return SSHOptions(config_files=files, connect_timeout=options.connect_timeout)
-
-
-class Interrupts:
-    """The first Ctrl-C or SIGTERM ends the run with a report; the second ends the process at once.
-
-    In force until every outcome is there, so that no report is lost because a connection was just being closed.
-    """
-
-    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self._came = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: Callable[[], None] = lambda: None
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def end_with(self, end: Callable[[], None]) -> None:
-        """What ends the run, to be called in the running loop; at once if somebody wants that already."""
-        self._loop, self._end = asyncio.get_running_loop(), end
-        if self._came:
-            end()
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._came:
-            os._exit(EXIT_INTERRUPTED)
-        self._came = True
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: everything is done
-                self._loop.call_soon_threadsafe(self._end)

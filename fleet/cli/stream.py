@@ -14,24 +14,32 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 
+from fleet.cli.asking import Interrupts, access_to, transport_options
+from fleet.cli.consent import agree
 from fleet.cli.options import Options, OutputFormat
 from fleet.cli.output import OutputError, error_style, say, traceback_text, write
-from fleet.cli.run import (
-    Interrupts,
-    Target,
-    choose,
-    load_inventory,
-    refuse_exclusive,
-    transport_options,
+from fleet.cli.run import Target, admit, open_journal, perform
+from fleet.engine import EXIT_FAILED, EXIT_REFUSED, Attempt, FanOut, Outcome, Report, fan_out
+from fleet.errors import (
+    CommandFailedError,
+    InternalError,
+    InterruptedRunError,
+    LockedError,
+    RefusedError,
+    RunTimeoutError,
+    ServerError,
+    UsageError,
 )
-from fleet.engine import EXIT_FAILED, Attempt, FanOut, Outcome, Report, fan_out
-from fleet.errors import InternalError, InterruptedRunError, RunTimeoutError, ServerError, UsageError
 from fleet.inventory.model import Server
-from fleet.inventory.secrets import check_secrets
+from fleet.journal.journal import Journal
 from fleet.management.notifications import notification_size
+from fleet.operations.conversation import converse
 from fleet.operations.feeds import Feed
-from fleet.operations.follow import Follower, connecting
+from fleet.operations.follow import Follower
+from fleet.operations.merge import merge_by_time
 from fleet.operations.messages import Event, Message
+from fleet.operations.operation import Operation
+from fleet.operations.preview import preview_of
 from fleet.render import outcomes as words
 from fleet.render.events import EventLines, event_json
 from fleet.render.style import wants_colour
@@ -57,8 +65,8 @@ class Following:
     Attributes:
         name: the subcommand's name.
         feed: makes the feed of one server.
-        live: False ends with what there is.
-        changes: it changes the daemons for the time.
+        live: False ends with what there is, merged by time.
+        change: what is changed on the daemons for the time, or None.
         types: each line says the message's type.
         release_interval: seconds after which a session is given to others for a moment; None: never.
     """
@@ -66,9 +74,14 @@ class Following:
     name: str
     feed: Callable[[], Feed]
     live: bool = True
-    changes: bool = False
+    change: Operation[Any] | None = None
     types: bool = False
     release_interval: float | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the daemons are changed for the time."""
+        return self.change is not None
 
 
 def follow(following: Following, options: Options, target: Target) -> int:
@@ -82,17 +95,28 @@ def follow(following: Following, options: Options, target: Target) -> int:
     """
     if options.output is OutputFormat.RAW:
         raise UsageError(f"{following.name} has no raw form where it is followed", hint="take -o table, or -o ndjson")
-    if following.changes and options.readonly:
-        raise UsageError("--verb changes something, and this run is read-only", hint="leave --verb out")
-    servers = choose(load_inventory(options), options, target)
-    if options.list_hosts:
-        write("".join(f"{server.name}\n" for server in servers))
+    servers = admit(following, options, target)
+    if servers is None:
         return 0
-    refuse_exclusive(servers, options)
-    check_secrets(servers)
-    stream = _Stream(following, servers, options, target)
-    with _Interrupts() as interrupts:
-        return asyncio.run(stream.run(interrupts))
+    if following.change is not None:
+        _refuse_batches(options)
+        if options.dry_run:
+            return perform(preview_of(following.change), servers, options, target)
+        agree(following.change, servers, options)
+    journal = open_journal(following, servers, options, target)
+    stream = _Stream(following, servers, options, target, journal)
+    try:
+        with _Interrupts() as interrupts:
+            interrupts.leave_with(stream.left_text)
+            return asyncio.run(stream.run(interrupts))
+    except RefusedError:
+        journal.end(EXIT_REFUSED, interrupted=False)
+        raise
+
+
+def _refuse_batches(options: Options) -> None:
+    if options.serial or options.max_fail or options.batch_wait or options.step:
+        raise UsageError("servers are followed all at once, not in batches", hint="leave --serial and its like out")
 
 
 class _Interrupts(Interrupts):
@@ -111,21 +135,27 @@ class _Interrupts(Interrupts):
 class _Stream:
     """A follow while it runs; what the followers hand over is written here."""
 
-    def __init__(self, following: Following, servers: tuple[Server, ...], options: Options, target: Target) -> None:
+    def __init__(
+        self, following: Following, servers: tuple[Server, ...], options: Options, target: Target, journal: Journal
+    ) -> None:
         self._following = following
         self._servers = servers
         self._options = options
         self._target = target
+        self._journal = journal
+        self._past: dict[str, list[Event]] = {}  # without `live`; the protocol bounds what a reply may have
         self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_LIMIT)
         self._queued_size = 0
         self._spare = asyncio.Event()  # the events that wait are not too long
         self._spare.set()
+        self._over = asyncio.Event()  # the operator wants an end
         self._followers: dict[str, Follower] = {}
         self._tried: set[str] = set()
         self._begun = False  # a session stood
         self._closed = False  # nobody reads stdout any more
         self._lost: OutputError | None = None
-        self._left_changed = False
+        self._final: set[str] = set()  # servers that are not tried again, which was told
+        self._left: dict[str, str] = {}  # what could not be put back on which server
         self._style = error_style(options)
         json = options.output in (OutputFormat.JSON, OutputFormat.NDJSON)
         self._line = event_json if json else partial(_line, self._event_lines())
@@ -155,7 +185,7 @@ class _Stream:
                         outcomes.append(outcome)
                         if not self._following.live:
                             self._tell_failure(outcome)
-                await self._flush(fan, writer)
+                await self._flush(writer)
             finally:
                 for task in (writer, watcher):
                     task.cancel()
@@ -167,14 +197,17 @@ class _Stream:
             args=self._target.args,
             started=started,
             elapsed=clock() - begun,
-            interrupted=fan.interrupted and not self._closed,
-            answer_status=EXIT_FAILED if self._left_changed else 0,
+            interrupted=self._over.is_set() and not self._closed,
+            answer_status=EXIT_FAILED if self._left else 0,
         )
-        return self._finish(report)
+        status = self._finish(report)
+        self._write_down(report, status)
+        return status
 
     def _fan_out(self, transport: Transport) -> FanOut[None]:
         options, live = self._options, self._following.live
-        connect = connecting(transport, options.reply_timeout)
+        access = access_to(transport, options, changes=self._following.changes, journal=self._journal)
+        connect = partial(converse, access)
 
         async def work(attempt: Attempt) -> None:
             follower = self._followers[attempt.server.name] = Follower(
@@ -197,30 +230,55 @@ class _Stream:
         )
 
     def _settled(self, outcome: Outcome[None]) -> Outcome[None]:
-        """A follow that lasted until --timeout did what was asked, on every server that it had a session with."""
+        """A follow that lasted until it was ended did what was asked, on every server that it had a session with."""
         follower = self._followers.get(outcome.server.name)
-        if follower is None or not isinstance(outcome.error, RunTimeoutError):
+        if not isinstance(outcome.error, RunTimeoutError | InterruptedRunError):
+            return outcome
+        if self._closed:
+            return replace(outcome, error=None)  # nobody reads on: who was broken off by that has not failed
+        if follower is None or not self._following.live:
             return outcome
         return replace(outcome, error=None if follower.attached else follower.error or outcome.error)
 
     def _finish(self, report: Report[None]) -> int:
+        """Says what was not said yet, and gives the exit status."""
         for outcome in report.outcomes:
             if self._options.verbose >= _TRACEBACKS and isinstance(outcome.error, InternalError):
                 say(traceback_text(outcome.error.__cause__ or outcome.error))
         if self._following.live:
-            bugs = [outcome for outcome in report.outcomes if isinstance(outcome.error, InternalError)]
-            say(words.errors_text(bugs, style=self._style))
-        if self._lost is not None:
-            say(str(self._lost))
-            return EXIT_FAILED
-        if self._closed:
-            return replace(report, outcomes=tuple(map(_unbroken, report.outcomes))).exit_status
-        return report.exit_status
+            untold = [outcome for outcome in report.outcomes if outcome.server.name not in self._final]
+            say("\n".join(words.error_lines(untold)))
+        if self._lost is None:
+            return report.exit_status
+        say(str(self._lost))
+        return EXIT_FAILED
+
+    def _write_down(self, report: Report[None], status: int) -> None:
+        """Into the journal, now that all is over: what is put back is a change too."""
+        for outcome in report.outcomes:
+            self._journal.outcome(self._recorded(outcome), "")
+        say(self._journal.end(status, interrupted=report.interrupted) or "")
+
+    def _recorded(self, outcome: Outcome[None]) -> Outcome[None]:
+        """The outcome with what was done after it: it stood when the work was broken off."""
+        follower = self._followers.get(outcome.server.name)
+        if follower is None:
+            return outcome
+        left = self._left.get(outcome.server.name)
+        error = outcome.error if left is None else CommandFailedError(left)
+        confirmed = () if error is None else tuple(follower.attempt.confirmed)
+        return replace(outcome, error=error, sent=follower.attempt.sent, confirmed=confirmed)
 
     # --- what is written to stdout
 
     async def put(self, event: Event) -> None:
-        """As Sink says."""
+        """As Sink says; without `live` everything is kept, to be merged when all of it is there."""
+        if not self._following.live:
+            self._past.setdefault(event.server, []).append(event)
+            return
+        await self._put(event)
+
+    async def _put(self, event: Event) -> None:
         await self._spare.wait()
         await self._queue.put(event)
         self._weigh(event, 1)
@@ -262,16 +320,25 @@ class _Stream:
         if self._closed:
             fan.interrupt()
 
-    async def _flush(self, fan: FanOut[None], writer: asyncio.Task[None]) -> None:
-        """Waits until everything is written; not for long where the operator or the time put an end to it."""
-        done = asyncio.create_task(self._queue.join())
-        patience = _FLUSH_TIMEOUT if self._following.live or fan.interrupted else None
-        await asyncio.wait((done, writer), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        done.cancel()
-        with suppress(asyncio.CancelledError):
-            await done
+    async def _flush(self, writer: asyncio.Task[None]) -> None:
+        """Waits until everything is written; not for long where somebody or the time has put an end to it."""
+        drained = asyncio.create_task(self._drain())
+        over = asyncio.create_task(self._over.wait())
+        if not self._following.live:
+            await asyncio.wait((drained, writer, over), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((drained, writer), timeout=_FLUSH_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drained, over):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         if writer.done():
             writer.result()  # a bug: it never ends by itself
+
+    async def _drain(self) -> None:
+        """Hands over what was kept, and waits until all is written."""
+        for event in merge_by_time(self._past.get(server.name, ()) for server in self._servers):
+            await self._put(event)
+        await self._queue.join()
 
     async def _watch_reader(self, fan: FanOut[None]) -> None:
         """Ends the follow when nobody reads there any more, though nothing has come that could be written."""
@@ -312,15 +379,25 @@ class _Stream:
             return  # told as every other command tells it
         code = "the output does not keep up" if error is None else error.code
         line = self._style.bad(f"- {escape(server)} ({code})")
+        if error is not None and (final or self._options.verbose or isinstance(error, LockedError)):
+            line = f"{line}: {escape(error.message)}"
         if final and error is not None:
-            say(f"{line}: {escape(error.message)}")
-            say("\n".join(f"  try: {escape(hint)}" for hint in (error.hint or "").split("\n") if hint))
+            self._tell_final(server, error, line)
         else:
-            self._tell(f"{line}: {escape(error.message)}" if error is not None and self._options.verbose else line)
+            self._tell(line)
         self._tried.add(server)
         if len(self._tried) == len(self._servers) and not self._begun and not final:
             self._begun = True
             self._tell("no server can be followed yet; fleet keeps trying")
+
+    def _tell_final(self, server: str, error: ServerError, line: str) -> None:
+        self._final.add(server)
+        if self._options.quiet:
+            (who,) = (one for one in self._servers if one.name == server)
+            say("\n".join(words.error_lines([Outcome(who, 0.0, None, error)])))
+            return
+        say(line)
+        say("\n".join(f"  try: {escape(hint)}" for hint in (error.hint or "").split("\n") if hint))
 
     def warned(self, server: str, text: str) -> None:
         """As Sink says."""
@@ -328,8 +405,16 @@ class _Stream:
 
     def left_changed(self, server: str, text: str) -> None:
         """As Sink says."""
-        self._left_changed = True
-        say(f"{self._style.bad('left changed')}: {escape(server)}: {escape(text)}")
+        self._left[server] = text
+        say(self._left_line(server, text))
+
+    def left_text(self) -> str:
+        """What is not put back yet, a line for each server: for the last words of a process that is ended at once."""
+        owed = [(name, follower.owed) for name, follower in self._followers.items()]
+        return "\n".join(self._left_line(name, text) for name, text in owed if text is not None)
+
+    def _left_line(self, server: str, text: str) -> str:
+        return f"{self._style.bad('left changed')}: {escape(server)}: {escape(text)}"
 
     def _tell(self, line: str) -> None:
         if not self._options.quiet:
@@ -346,16 +431,12 @@ class _Stream:
             say("interrupted: putting log levels back; again to leave at once, and the levels as they are")
         else:
             say("interrupted: closing what is open; again to leave at once")
+        self._over.set()
         fan.interrupt()
 
 
 def _line(lines: EventLines, event: Event) -> str:
     return lines.line(event, datetime.now(UTC))
-
-
-def _unbroken(outcome: Outcome[None]) -> Outcome[None]:
-    """A server whose work was broken off because nobody reads on has not failed."""
-    return replace(outcome, error=None) if isinstance(outcome.error, InterruptedRunError) else outcome
 
 
 async def _until_writable() -> None:

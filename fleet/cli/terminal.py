@@ -26,7 +26,11 @@ class Terminal:
             except getpass.GetPassWarning as error:
                 raise UsageError("this terminal cannot hide what is typed", hint="use --secret-file") from error
             except EOFError:
+                _end_line()
                 return ""
+            except KeyboardInterrupt:
+                _end_line()
+                raise
 
     def line(self, prompt: str) -> str:
         """What is typed, seen as it is; empty where nothing is, or at Ctrl-D.
@@ -36,7 +40,19 @@ class Terminal:
         """
         sys.stderr.write(prompt)
         sys.stderr.flush()
-        return sys.stdin.readline().removesuffix("\n")
+        typed = ""
+        try:
+            typed = sys.stdin.readline()
+        finally:
+            if not typed.endswith("\n"):
+                _end_line()
+        return typed.removesuffix("\n")
+
+
+def _end_line() -> None:
+    """Nobody pressed Enter: what is written next is not to stand behind the prompt."""
+    sys.stderr.write("\n")
+    sys.stderr.flush()
 
 
 def terminal() -> Terminal | None:

@@ -12,10 +12,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fleet.cli.answers import Asker, Choices, Need, choices
-from fleet.cli.options import Options, with_options
+from fleet.cli.asking import Interrupts, access_to, transport_options
+from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
 from fleet.cli.progress import show_progress
-from fleet.cli.run import Interrupts, Target, admit, run, transport_options
+from fleet.cli.run import Target, admit, run
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import EXIT_INTERRUPTED, Outcome, Report, fan_out
 from fleet.errors import CommandFailedError, InterruptedRunError, RunTimeoutError, ServerError, UsageError
@@ -24,7 +25,6 @@ from fleet.operations.conversation import work_on
 from fleet.operations.operation import Answer, Operation
 from fleet.operations.unlock import Unlocked, unlock
 from fleet.operations.waiting import LOOK, Waiting
-from fleet.render.units import parse_duration
 from fleet.transport import Transport
 
 T = TypeVar("T")
@@ -38,16 +38,6 @@ Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="S
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
     app.command("unlock")(with_options(_unlock))
-
-
-def _wait_timeout(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    if not seconds:
-        raise typer.BadParameter("a duration is more than 0")
-    return seconds
 
 
 def _unlock(
@@ -67,6 +57,15 @@ def _unlock(
             help="The secret is the first line that this prints; no shell; {server} and {realm} are replaced.",
         ),
     ] = None,
+    response_command: Annotated[
+        str | None,
+        typer.Option(
+            "--response-command",
+            metavar="COMMAND",
+            help="The answer to a challenge, for example a one-time code, is the first line that this prints; run "
+            "once for each server and question; otherwise as --secret-command.",
+        ),
+    ] = None,
     username: Annotated[
         str | None, typer.Option("--username", metavar="NAME", help="Where a username is wanted too.")
     ] = None,
@@ -76,8 +75,13 @@ def _unlock(
         str | None, typer.Option("--string", metavar="TEXT", help="The text that daemons want (NEED-STR); no secret.")
     ] = None,
     wait_timeout: Annotated[
-        str,
-        typer.Option("--wait-timeout", metavar="DURATION", help="For a daemon to be CONNECTED once it was answered."),
+        Any,
+        typer.Option(
+            "--wait-timeout",
+            metavar="DURATION",
+            callback=duration,
+            help="For a daemon to be CONNECTED once it was answered.",
+        ),
     ] = "30s",
     options: Options,
 ) -> int:
@@ -88,12 +92,16 @@ def _unlock(
     another try: the daemon's auth-retry is set to interact meanwhile, and put back. Wants --limit or --all, or
     patterns.
 
+    A daemon may ask a question along with the password (static-challenge), and a server one after it (CRV1). Each is
+    asked for each server by itself, seen as it is typed where the question allows that, or answered by
+    --response-command.
+
     A secret is never an argument: it would be in the list of processes.
     """
-    seconds = _wait_timeout(wait_timeout)
     chosen = choices(
         secret_file=secret_file,
         secret_command=secret_command,
+        response_command=response_command,
         username=username,
         each=each,
         ok=ok,
@@ -105,7 +113,7 @@ def _unlock(
         if chosen != Choices():
             raise UsageError("--list answers nothing", hint="leave the answers out, or leave --list out")
         return run(LOOK, options, Target(args=args))
-    return bring_up(chosen, options, Target(args=args, explicit=True), seconds, terminal())
+    return bring_up(chosen, options, Target(args=args, explicit=True), wait_timeout, terminal())
 
 
 def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: float, person: Terminal | None) -> int:
@@ -251,7 +259,7 @@ class _BringingUp:
             Transport(servers, transport_options(options)) as transport,
             fan_out(
                 servers,
-                work_on(transport, operation.perform, options.reply_timeout),
+                work_on(access_to(transport, options, changes=operation.changes), operation.perform),
                 forks=options.forks,
                 host_timeout=host_timeout,
                 run_timeout=run_timeout,

@@ -271,11 +271,20 @@ def _kill_parts(argument: str, number: int) -> list[str]:
     return parts
 
 
+_NO_CLIENT_ID = "ERROR: cannot parse CID"
+
+
+def _client_id(text: str) -> int | None:
+    """A client ID as sscanf reads it: `5abc` is 5."""
+    number = re.match(r"\d+", text)
+    return int(number[0]) if number else None
+
+
 def _client_kill(daemon: SimulatedDaemon, arguments: list[str], _session: Session) -> list[str]:
-    number = re.match(r"\d+", arguments[0])  # as sscanf reads it: `5abc` is 5
-    if not number:
-        return ["ERROR: cannot parse CID"]
-    found = [instance for instance in daemon.instances if instance.client_id == int(number[0])]
+    client_id = _client_id(arguments[0])
+    if client_id is None:
+        return [_NO_CLIENT_ID]
+    found = [instance for instance in daemon.instances if instance.client_id == client_id]
     if not found:
         return ["ERROR: client-kill command failed"]
     daemon.dismiss(found[0], arguments[1] if len(arguments) > 1 else "RESTART")
@@ -313,7 +322,11 @@ def _pkcs11_id_get(_daemon: SimulatedDaemon, arguments: list[str], _session: Ses
 
 
 def _swallow(answer: str) -> Handler:
-    def run(_daemon: SimulatedDaemon, _arguments: list[str], session: Session) -> list[str]:
+    """A command of a client with lines behind it: swallowed where the client's ID is one, commands where not."""
+
+    def run(_daemon: SimulatedDaemon, arguments: list[str], session: Session) -> list[str]:
+        if _client_id(arguments[0]) is None:
+            return [_NO_CLIENT_ID]
         session.swallow(answer)
         return []
 

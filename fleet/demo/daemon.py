@@ -504,7 +504,7 @@ class SimulatedDaemon:
     def _reject(self, request: Request) -> None:
         """What a wrong passphrase or password does, which is up to `auth-retry` (protocol-facts 11.4)."""
         if not (request.at_once and self.release.series >= (2, 7)):
-            self.notify(f">PASSWORD:Verification Failed: '{request.name}'")
+            self.notify(f">PASSWORD:Verification Failed: '{request.name}'{self._dialogue.why(request)}")
         reason = "private-key-password-failure" if request.at_once else "auth-failure"
         if self.auth_retry == "none":
             if request.at_once:

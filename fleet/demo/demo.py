@@ -80,7 +80,7 @@ STEPS = (
     Step("The state of every server.", ("status", "--all"), _UNREACHABLE, _shows_who_answered),
     Step("Who is connected to one of them.", ("clients", "gw.eu.example.net/udp"), OK, _shows_odd_names),
     Step("Disconnect a client, wherever it is.", ("kill", TEST_CLIENT), _UNREACHABLE, _killed_the_client),
-    Step("Let the servers of one group log more.", ("verb", str(_VERB), "-l", "eu"), OK, _set_the_verb),
+    Step("Let the servers of one group log more.", ("verb", str(_VERB), "-l", "eu", "--yes"), OK, _set_the_verb),
     Step("The same for programs.", ("status", "--all", "--json"), _UNREACHABLE, _is_the_document, _JSON_LINES),
 )
 
@@ -133,6 +133,11 @@ def _variables(workspace: Workspace) -> dict[str, str]:
     }
 
 
+def _own_folders(workspace: Workspace) -> dict[str, str]:
+    """What the demo's own commands keep goes with the demo; the user's history has no part in it."""
+    return {name: str(workspace.folder) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")}
+
+
 def _export(variables: dict[str, str]) -> str:
     return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
 
@@ -150,7 +155,7 @@ async def _keep(write: Write) -> int:
 async def _step(step: Step, farm: Farm, workspace: Workspace, write: Write) -> bool:
     """Shows a command, runs it, shows what it printed; says whether it behaved."""
     write(f"# {step.about}\n$ {step.text}\n")
-    status, output, errors = await _fleet(step.arguments, _variables(workspace))
+    status, output, errors = await _fleet(step.arguments, _variables(workspace) | _own_folders(workspace))
     lines = output.splitlines(keepends=True)
     write("".join(lines[: step.head]))
     if step.head is not None and len(lines) > step.head:

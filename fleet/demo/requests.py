@@ -32,6 +32,8 @@ class Request:
         right: the answer that is right; of a confirmation `ok`. Empty: any is.
         username: the right one, of a LOGIN.
         message: for the user, of a confirmation or a text; of a LOGIN the challenge behind it.
+        further: of a LOGIN, what the far end refuses the right answer with, to be asked for more: `CRV1:...`.
+        answer: what is right then, in the password's place.
     """
 
     kind: RequestKind
@@ -39,6 +41,8 @@ class Request:
     right: str = ""
     username: str = ""
     message: str = ""
+    further: str = ""
+    answer: str = ""
 
     @property
     def line(self) -> str:
@@ -59,9 +63,9 @@ def passphrase(right: str) -> Request:
     return Request(RequestKind.PASSWORD, PRIVATE_KEY, right)
 
 
-def login(username: str, right: str, *, challenge: str = "") -> Request:
-    """The username and password of a VPN client."""
-    return Request(RequestKind.LOGIN, "Auth", right, username, challenge)
+def login(username: str, right: str, *, challenge: str = "", further: str = "", answer: str = "") -> Request:
+    """The username and password of a VPN client, and what goes along with them (Request)."""
+    return Request(RequestKind.LOGIN, "Auth", right, username, challenge, further, answer)
 
 
 class Dialogue:
@@ -126,7 +130,14 @@ class Dialogue:
         if answer is None or not request.right:
             return False
         given = {name: value for name, value in answer.items() if name != "username"}
-        return answer.get("username", "") != request.username or set(given.values()) != {request.right}
+        right = request.answer if request.further else request.right
+        return answer.get("username", "") != request.username or set(given.values()) != {right}
+
+    def why(self, request: Request) -> str:
+        """What follows `Verification Failed`: where the first answer was right and the far end asks for more, that."""
+        answer = self._answers[request.name]
+        right = {"username": request.username, "password": request.right}
+        return f" ['{request.further}']" if request.further and answer == right else ""
 
     def wrong(self) -> Request | None:
         """The first request with a wrong answer."""

@@ -14,14 +14,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeGuard
 
 from fleet.management.replies import EchoLine, LogLine, State, parse_echo_line, parse_log_line, parse_state_line
 
 REDACTED = "[redacted]"
 _SECRET_NAMES = frozenset({"password", "response", "auth_token"})
 
-CLIENT_ENV = ">CLIENT:ENV,"
-CLIENT_ENV_END = ">CLIENT:ENV,END"
+ENVIRONMENT_END = "END"
+"""What stands in place of a variable behind the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ class RemoteNotification(TextNotification):
 
 
 @dataclass(frozen=True, slots=True)
-class UpDownNotification(TextNotification):
-    """`>UPDOWN:`: the tunnel of a client daemon went up or down, and the variables of its script."""
+class RSASignNotification(TextNotification):
+    """`>RSA_SIGN:`: a client daemon asks for a signature of its RSA key."""
 
 
 @dataclass(frozen=True, slots=True)
-class SignNotification(TextNotification):
-    """`>RSA_SIGN:` or `>PK_SIGN:`: a client daemon asks for a signature."""
+class PKSignNotification(TextNotification):
+    """`>PK_SIGN:`: a client daemon asks for a signature of its key, and says by which algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,17 @@ class PasswordFailedNotification(Notification):
 
 
 @dataclass(frozen=True, slots=True)
+class AuthTokenNotification(Notification):
+    """`>PASSWORD:Auth-Token:`: a server gave its client a token in place of the password.
+
+    Attributes:
+        token: redacted.
+    """
+
+    token: str = REDACTED
+
+
+@dataclass(frozen=True, slots=True)
 class NeedNotification(Notification):
     """`>NEED-OK:` or `>NEED-STR:`: the daemon waits for the user's confirmation, or for a text.
 
@@ -215,8 +227,21 @@ class ClientNotification(Notification):
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@dataclass(frozen=True, slots=True)
+class UpDownNotification(Notification):
+    """`>UPDOWN:` and the `>UPDOWN:ENV` lines that follow it, of client daemons with management-up-down.
+
+    Attributes:
+        kind: `UP` or `DOWN`, what the tunnel did.
+        environment: the variables that a script would have been given, with secret values redacted.
+    """
+
+    kind: str
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
 def parse_notification(line: str) -> Notification:
-    """The notification that a whole line, `>` included, is. A `>CLIENT:` line comes back without environment.
+    """The notification that a whole line, `>` included, is. Of one with an environment, without it.
 
     Never raises: what is not formed as its type is comes back as UnknownNotification.
     """
@@ -236,7 +261,7 @@ def notification_size(notification: Notification) -> int:
     """About how many characters of the daemon's a notification keeps, for limits."""
     texts: Iterable[str | None]
     match notification:
-        case ClientNotification(environment=environment):
+        case ClientNotification(environment=environment) | UpDownNotification(environment=environment):
             texts = (*environment, *environment.values())
         case LogNotification(entry=LogLine(text=text)) | EchoNotification(entry=EchoLine(text=text)):
             texts = (text,)
@@ -265,14 +290,24 @@ def _state_texts(state: State) -> tuple[str | None, ...]:
     )
 
 
-def has_environment(notification: Notification) -> bool:
-    """Whether `>CLIENT:ENV` lines follow this line: after every client message but ADDRESS (protocol-facts 1)."""
-    return isinstance(notification, ClientNotification) and notification.kind != "ADDRESS"
+def has_environment(notification: Notification) -> TypeGuard[ClientNotification | UpDownNotification]:
+    """Whether `ENV` lines of its type follow this line: after every client message but ADDRESS (protocol-facts 1)."""
+    match notification:
+        case ClientNotification(kind=kind):
+            return kind != "ADDRESS"
+        case UpDownNotification():
+            return True
+    return False
+
+
+def environment_prefix(notification: ClientNotification | UpDownNotification) -> str:
+    """How the lines of its environment begin."""
+    return ">CLIENT:ENV," if isinstance(notification, ClientNotification) else ">UPDOWN:ENV,"
 
 
 def parse_environment(line: str) -> tuple[str, str]:
-    """Name and value of a `>CLIENT:ENV,name=value` line, the value redacted where the name says it is secret."""
-    name, _, value = line.removeprefix(CLIENT_ENV).partition("=")
+    """Name and value of a line of an environment, the value redacted where the name says it is secret."""
+    name, _, value = line.partition(",")[2].partition("=")
     return name, REDACTED if _is_secret(name) else value
 
 
@@ -296,8 +331,6 @@ def _is_secret(name: str) -> bool:
 
 def _redact(source: str, text: str) -> str:
     """Text without the secrets that the known messages carry; those formed otherwise lose more than they need."""
-    if source == "PASSWORD" and text.startswith("Auth-Token:"):
-        return f"Auth-Token:{REDACTED}"
     if source == "CLIENT" and text.startswith("CR_RESPONSE,"):
         return f"CR_RESPONSE,{REDACTED}"
     if source in {"CLIENT", "UPDOWN"} and text.startswith("ENV,"):
@@ -348,6 +381,8 @@ _PASSWORD_FAILED = re.compile(r"Verification Failed: '(?P<realm>[^']*)'(?: (?P<r
 
 
 def _parse_password(text: str) -> Notification:
+    if text.startswith("Auth-Token:"):
+        return AuthTokenNotification()
     if need := _PASSWORD_NEED.fullmatch(text):
         return PasswordNeededNotification(need["realm"], need["what"] == "username/password", need["rest"] or "")
     failed = _match(_PASSWORD_FAILED, text)
@@ -386,7 +421,9 @@ def _parse_pkcs11_entry(text: str) -> PKCS11EntryNotification:
 
 
 def _parse_updown(text: str) -> UpDownNotification:
-    return UpDownNotification(_redact("UPDOWN", text))
+    if text not in {"UP", "DOWN"}:
+        raise ValueError(text)
+    return UpDownNotification(text)
 
 
 _PARSERS: Mapping[str, Callable[[str], Notification]] = {
@@ -406,10 +443,10 @@ _PARSERS: Mapping[str, Callable[[str], Notification]] = {
     "PASSWORD": _parse_password,
     "PKCS11ID-COUNT": lambda text: PKCS11CountNotification(_number(text)),
     "PKCS11ID-ENTRY": _parse_pkcs11_entry,
-    "PK_SIGN": SignNotification,
+    "PK_SIGN": PKSignNotification,
     "PROXY": ProxyNotification,
     "REMOTE": RemoteNotification,
-    "RSA_SIGN": SignNotification,
+    "RSA_SIGN": RSASignNotification,
     "STATE": lambda text: StateNotification(parse_state_line(text)),
     "UPDOWN": _parse_updown,
 }

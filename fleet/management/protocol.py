@@ -28,12 +28,13 @@ from typing import Any, Generic, TypeVar
 from fleet.errors import CommandFailedError, ConnectionLostError, ManagementPasswordError, ProtocolError, ServerError
 from fleet.management.commands import COMMANDS, Command, ReplyKind
 from fleet.management.notifications import (
-    CLIENT_ENV,
-    CLIENT_ENV_END,
+    ENVIRONMENT_END,
     ClientNotification,
     FatalNotification,
     HoldNotification,
     Notification,
+    UpDownNotification,
+    environment_prefix,
     has_environment,
     parse_environment,
     parse_notification,
@@ -52,7 +53,7 @@ REPLY_LIMIT = 64 * 2**20
 REPLY_LINES_LIMIT = 500_000
 """Lines of one reply."""
 ENVIRONMENT_LIMIT = 2**20
-"""Characters of the >CLIENT:ENV lines of one notification; about 2,500 are usual."""
+"""Characters of the >CLIENT:ENV or >UPDOWN:ENV lines of one notification; about 2,500 are usual."""
 PASSWORD_LIMIT = 1023
 """Bytes of a management password that a daemon can be given (protocol-facts 11.9)."""
 SHOWN_LIMIT = 120
@@ -200,7 +201,7 @@ class Protocol:
         self._parts: list[Reply[Any]] = []  # of a command with several answers, those that came
         self._loose: list[str] = []  # of a FENCED reply that is coming in
         self._release: str | None = None
-        self._client: ClientNotification | None = None  # whose >CLIENT:ENV lines are coming in
+        self._block: ClientNotification | UpDownNotification | None = None  # whose environment is coming in
         self._environment: dict[str, str] = {}
         self._environment_size = 0
         self._attempts = 0
@@ -482,11 +483,11 @@ class Protocol:
 
     def _line(self, line: str, events: list[Event]) -> bool:
         """Takes a line that stands outside multi-line replies; False where it is the first row of one."""
-        if self._client is not None:
-            if line.startswith(CLIENT_ENV):
-                self._environment_line(self._client, line, events)
+        if self._block is not None:
+            if line.startswith(environment_prefix(self._block)):
+                self._environment_line(self._block, line, events)
                 return True
-            self._end_client(self._client, events)
+            self._end_block(self._block, events)
         if line.startswith(">"):
             self._notification(line, events)
             return True
@@ -535,8 +536,8 @@ class Protocol:
         if command is not None and answers and command.reply is ReplyKind.NOTIFICATION:
             self._finish(events, (line,))
             return
-        if has_environment(notification) and isinstance(notification, ClientNotification):
-            self._client = notification
+        if has_environment(notification):
+            self._block = notification
             return
         events.append(notification)
         if isinstance(notification, FatalNotification):
@@ -548,9 +549,9 @@ class Protocol:
                 self._finish(events, (), error=f"{command.name} '{ignored}' is currently ignored")
             self._holding = True
 
-    def _environment_line(self, client: ClientNotification, line: str, events: list[Event]) -> None:
-        if line == CLIENT_ENV_END:
-            self._end_client(client, events)
+    def _environment_line(self, block: ClientNotification | UpDownNotification, line: str, events: list[Event]) -> None:
+        if line == environment_prefix(block) + ENVIRONMENT_END:
+            self._end_block(block, events)
             return
         self._environment_size += len(line)
         if self._environment_size > ENVIRONMENT_LIMIT:
@@ -558,10 +559,10 @@ class Protocol:
         name, value = parse_environment(line)
         self._environment[name] = value
 
-    def _end_client(self, client: ClientNotification, events: list[Event]) -> None:
-        """The client message is whole, or as whole as it gets where another line follows without `ENV,END`."""
-        events.append(replace(client, environment=MappingProxyType(self._environment)))
-        self._client, self._environment, self._environment_size = None, {}, 0
+    def _end_block(self, block: ClientNotification | UpDownNotification, events: list[Event]) -> None:
+        """The message is whole, or as whole as it gets where another line follows without `ENV,END`."""
+        events.append(replace(block, environment=MappingProxyType(self._environment)))
+        self._block, self._environment, self._environment_size = None, {}, 0
 
 
 def shown(text: str) -> str:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fleet.engine import Attempt, FanOut, Outcome, fan_out
 from fleet.errors import CommandFailedError, ConnectionLostError, ServerError, UsageError
 from fleet.inventory.model import Server
-from fleet.inventory.secrets import Passwords
-from fleet.management.commands import COMMANDS, Command, help_, parse_command, split_line, version
+from fleet.management.commands import ANY_LINES, COMMANDS, Command, help_, parse_command, split_line, version
 from fleet.management.notifications import Notification
 from fleet.management.protocol import Reply
-from fleet.operations.conversation import Conversation, converse
-from fleet.operations.execute import FloodGuard, for_one_server, refuse_traps, send
-from fleet.transport import Transport
+from fleet.operations.conversation import Access, Conversation, converse
+from fleet.operations.execute import for_one_server, refuse_traps, send
+from fleet.operations.guard import Guard
 
 T = TypeVar("T")
 
@@ -35,12 +34,10 @@ class Limits:
 
     Attributes:
         forks: servers to connect to at a time.
-        reply_timeout: for a daemon's greeting, and for each reply.
         host_timeout: for connecting to one server, and for its whole answer to one line.
     """
 
     forks: int = 64
-    reply_timeout: float = 10.0
     host_timeout: float = 30.0
 
 
@@ -61,14 +58,14 @@ def read_line(text: str, servers: int, *, readonly: bool = False) -> Command[Any
     """The command that a line of the console is; None for a blank line, which a daemon does not answer.
 
     Args:
-        text: as it was typed.
+        text: as it was typed, with the lines behind it where the command takes some.
         servers: how many servers it would go to.
         readonly: refuse what changes something.
 
     Raises:
         UsageError: one that cannot be sent, or must not be here.
     """
-    words = split_line(text)
+    words = split_line(text.partition("\n")[0])
     if not words:
         return None
     refuse_traps(words[0], secrets=True)
@@ -94,6 +91,25 @@ def admit(command: Command[T], servers: int, *, readonly: bool = False) -> Comma
     if servers > 1 and (why := for_one_server([command])):
         raise UsageError(f"{why}, and this line would go to {servers}", hint="leave, and open one of them alone")
     return command
+
+
+def wants_lines(text: str, servers: int, *, readonly: bool = False) -> bool:
+    """Whether the command of a line takes the lines behind it, up to one that is END.
+
+    Args:
+        text: as it was typed.
+        servers: how many servers it would go to.
+        readonly: refuse what changes something.
+
+    Raises:
+        UsageError: it does, and the line itself cannot be sent, or must not be here.
+    """
+    words = split_line(text)
+    spec = COMMANDS.get(words[0]) if words else None
+    if spec is None or not spec.body:
+        return False
+    admit(spec.command(words[1:], ANY_LINES), servers, readonly=readonly)
+    return True
 
 
 def wants_secret(text: str) -> list[str] | None:
@@ -132,7 +148,7 @@ class _Seat:
     """An open session, as the work on it sees it."""
 
     conversation: Conversation
-    guard: FloodGuard = field(default_factory=FloodGuard)
+    guard: Guard
 
 
 class _Member:
@@ -194,7 +210,7 @@ class _Member:
         try:
             async with self._room.converse(attempt) as conversation:
                 greeted.set_result(None)
-                seat = _Seat(conversation)
+                seat = _Seat(conversation, Guard(force=self._room.force))
                 while True:
                     request = await self._listen(conversation)
                     await self._answer(seat, request)
@@ -276,27 +292,30 @@ class Room:
         heard: called with each real-time message, as it comes.
         lost: called when a session ends that nobody was asking anything.
         dropped: called with the number of messages that were too many to keep.
+        force: send signals and kills too that would do harm.
 
     Attributes:
+        force: as it was given.
         hellos: what each server that was connected says of itself, by name. A server that could not be connected is
             not among them, and is asked no more.
     """
 
     def __init__(
         self,
-        transport: Transport,
+        access: Access,
         servers: Sequence[Server],
         limits: Limits,
         *,
         heard: Callable[[Server, Notification], None],
         lost: Callable[[Server, Exception], None],
         dropped: Callable[[Server, int], None],
+        force: bool = False,
     ) -> None:
         self.heard, self.lost, self.dropped = heard, lost, dropped
+        self.force = force
         self.hellos: dict[str, Hello] = {}
-        self._transport = transport
+        self._access = access
         self._limits = limits
-        self._passwords = Passwords()
         self._members = {server.name: _Member(self, server) for server in servers}
         self._turn = asyncio.Lock()  # connecting, asking and giving back do not mix
         self._fan: FanOut[Any] | None = None
@@ -361,7 +380,7 @@ class Room:
 
     def converse(self, attempt: Attempt) -> AbstractAsyncContextManager[Conversation]:
         """A conversation with the server of the attempt; a context manager (operations/conversation.py)."""
-        return converse(self._transport, self._passwords, attempt, self._limits.reply_timeout)
+        return converse(self._access, attempt)
 
     async def _connect(self) -> list[Outcome[Hello]]:
         missing = [member.server for member in self._members.values() if not member.connected]

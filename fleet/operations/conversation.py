@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fleet.engine import Attempt, Work
-from fleet.errors import CommandFailedError
 from fleet.inventory.model import Server
 from fleet.inventory.secrets import Passwords
 from fleet.management.commands import Command
 from fleet.management.notifications import ClientNotification, Notification, PasswordNeededNotification
 from fleet.management.protocol import Reply
-from fleet.session import Session
+from fleet.session import Session, Stream
 from fleet.transport import Transport
 
 T = TypeVar("T")
 
 _NOT_IN_THIS_MODE = "not supported by the current daemon mode"
-_RETRY_INTERVAL = 0.3  # seconds between two questions to a daemon that restarts
+
+
+class Slots(Protocol):
+    """One holder at a time of each management endpoint, among the runs of this machine."""
+
+    def hold(self, server: Server) -> AbstractAsyncContextManager[None]:
+        """Holds the server's endpoint; waits its turn, on a clock of its own.
+
+        Raises:
+            LockedError: its turn did not come in time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the daemons of one run are reached.
+
+    Attributes:
+        transport: where channels come from.
+        reply_timeout: seconds for a greeting, and for each reply.
+        passwords: where management passwords come from, for daemons that ask for one.
+        slots: keeps other runs of this machine out meanwhile; None where nothing does.
+        wait_busy: seconds more for the greeting of a daemon that another client holds.
+        on_sent: told right before a change is written to a daemon, when `Attempt.sent` says which.
+    """
+
+    transport: Transport
+    reply_timeout: float
+    passwords: Passwords = field(default_factory=Passwords)
+    slots: Slots | None = None
+    wait_busy: float = 0.0
+    on_sent: Callable[[Attempt], None] = lambda _attempt: None
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One session with one server's daemon.
-
-    Attributes:
-        reply_timeout: seconds, also for a daemon that restarts to be up again.
-    """
+    """One session with one server's daemon."""
 
     session: Session
     attempt: Attempt
-    reply_timeout: float
 
     @property
     def server(self) -> Server:
@@ -49,8 +74,8 @@ class Conversation:
 
     @property
     def wants_password(self) -> bool:
-        """The daemon said that it waits for a password or a passphrase from its management client."""
-        return any(isinstance(notice, PasswordNeededNotification) for notice in self.session.notifications)
+        """The daemon said that it waits for a password or a passphrase, and was not given it since."""
+        return any(isinstance(request, PasswordNeededNotification) for request in self.session.requests)
 
     async def ask(self, *commands: Command[Any]) -> tuple[Reply[Any], ...]:
         """Sends the commands in one write and waits for their replies.
@@ -58,7 +83,7 @@ class Conversation:
         Raises:
             ServerError: a reply did not come whole; an ERROR reply is a reply and is not raised here.
         """
-        self.attempt.phase = "waiting for the reply to " + ", ".join(command.text for command in commands)
+        self.attempt.phase = _waiting_for(commands)
         return await self.session.ask(*commands)
 
     async def run(self, command: Command[T]) -> T:
@@ -71,30 +96,22 @@ class Conversation:
         value: T = reply.result()
         return value
 
-    async def ask_when_up(self, command: Command[T]) -> Reply[T]:
-        """The reply to a command that needs the tunnel, asked again while the daemon restarts.
-
-        In the pause of a restart the daemon refuses such commands for up to 5 s (protocol-facts 6.9); after the
-        reply timeout the refusal is taken as the answer. In hold nothing is waited for.
+    async def ask_settled(self, *commands: Command[Any]) -> tuple[Reply[Any], ...]:
+        """As `ask`; what a daemon refuses because it restarts, or is not up yet, is asked again (Session.ask_settled).
 
         Raises:
-            ServerError: as `ask`; CommandFailedError where the daemon is still without a tunnel.
+            ServerError: as `ask`.
         """
-        until = asyncio.get_running_loop().time() + self.reply_timeout
-        while True:
-            (reply,) = await self.ask(command)
-            if not refused_without_tunnel(reply) or self.held:
-                return reply
-            if asyncio.get_running_loop().time() + _RETRY_INTERVAL >= until:
-                raise CommandFailedError(
-                    f"the daemon has no tunnel: it still refused '{command.text}' after {self.reply_timeout:g} s",
-                    hint="see what it is doing with fleet state, and why with fleet log 20",
-                )
-            await asyncio.sleep(_RETRY_INTERVAL)
+        self.attempt.phase = _waiting_for(commands)
+        return await self.session.ask_settled(*commands)
 
     def warn(self, text: str) -> None:
         """Tells the operator something of this server, once."""
         _warn(self.attempt, text)
+
+
+def _waiting_for(commands: Sequence[Command[Any]]) -> str:
+    return "waiting for the reply to " + ", ".join(command.text for command in commands)
 
 
 def refused_without_tunnel(reply: Reply[Any]) -> bool:
@@ -106,39 +123,63 @@ def refused_without_tunnel(reply: Reply[Any]) -> bool:
 
 
 @asynccontextmanager
-async def converse(
-    transport: Transport, passwords: Passwords, attempt: Attempt, reply_timeout: float
-) -> AsyncIterator[Conversation]:
+async def converse(access: Access, attempt: Attempt) -> AsyncIterator[Conversation]:
     """Connects to the attempt's server, waits for the greeting, and hands out the conversation.
 
     Args:
-        transport: where the channel comes from.
-        passwords: where a management password comes from, if the daemon asks for one.
+        access: the way to it.
         attempt: told of each phase, of a change that was sent and not answered, and of those that were done.
-        reply_timeout: seconds for the greeting, and for each reply.
 
     Raises:
         ServerError: whatever kept the server from greeting.
     """
     server = attempt.server
-    attempt.phase = "connecting"
+    async with _slot(access, attempt):
+        attempt.phase = "connecting"
+        async with access.transport.channel(server) as stream, _greeted(access, attempt, stream) as session:
+            yield Conversation(session, attempt)
+
+
+@asynccontextmanager
+async def _slot(access: Access, attempt: Attempt) -> AsyncIterator[None]:
+    """Keeps other runs away from the attempt's server."""
+    if access.slots is None:
+        yield
+        return
+    attempt.phase = "waiting for another run of fleet"
+    with ExitStack() as waiting:
+        waiting.enter_context(attempt.off_the_clock())
+        async with access.slots.hold(attempt.server):
+            waiting.close()
+            yield
+
+
+@asynccontextmanager
+async def _greeted(access: Access, attempt: Attempt, stream: Stream) -> AsyncIterator[Session]:
+    """The session on a stream, from its greeting on."""
+    server = attempt.server
+    attempt.phase = f"waiting for the greeting of {server.management}"
 
     def sent(text: str | None) -> None:
         attempt.sent = text
+        if text is not None:
+            access.on_sent(attempt)
 
-    async with transport.channel(server) as stream:
-        attempt.phase = f"waiting for the greeting of {server.management}"
+    with ExitStack() as waiting:
+        if access.wait_busy:
+            waiting.enter_context(attempt.off_the_clock())
         async with Session.open(
             stream,
-            password=None if server.password is None else partial(passwords.read, server.password),
-            greeting_timeout=reply_timeout,
-            reply_timeout=reply_timeout,
+            password=None if server.password is None else partial(access.passwords.read, server.password),
+            greeting_timeout=access.reply_timeout + access.wait_busy,
+            reply_timeout=access.reply_timeout,
             endpoint=str(server.management),
             on_sent=sent,
             on_confirmed=attempt.confirmed.append,
             on_notification=partial(_notice, attempt),
         ) as session:
-            yield Conversation(session, attempt, reply_timeout)
+            waiting.close()
+            yield session
 
 
 def _warn(attempt: Attempt, text: str) -> None:
@@ -156,12 +197,11 @@ def _notice(attempt: Attempt, notification: Notification) -> None:
         )
 
 
-def work_on(transport: Transport, perform: Callable[[Conversation], Awaitable[T]], reply_timeout: float) -> Work[T]:
-    """What the engine does on each server: connect, and perform. The timeout is in seconds."""
-    passwords = Passwords()
+def work_on(access: Access, perform: Callable[[Conversation], Awaitable[T]]) -> Work[T]:
+    """What the engine does on each server: connect, and perform."""
 
     async def work(attempt: Attempt) -> T:
-        async with converse(transport, passwords, attempt, reply_timeout) as conversation:
+        async with converse(access, attempt) as conversation:
             return await perform(conversation)
 
     return work

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from fleet.errors import CommandFailedError, FailedError, UsageError
-from fleet.management.commands import COMMANDS, Command, ReplyKind, custom_command, parse_command, pid, split_line, verb
+from fleet.errors import FailedError, UsageError
+from fleet.management.commands import COMMANDS, Command, ReplyKind, custom_command, parse_command, pid, split_line
 from fleet.management.protocol import Reply
 from fleet.operations.conversation import Conversation
-from fleet.operations.operation import Answer, Operation, PartText
+from fleet.operations.guard import Guard, refuse_flood
+from fleet.operations.operation import Answer, Confirm, Operation, PartText
 
 CLIENT_ID = "CID"
 """How the table of commands names the argument that is a client's ID."""
 
 _NO_REPLY = "(no reply)"
 _SUCCESS = "SUCCESS:"
-_FLOODING_VERB = 8  # from here on `log on` locks the session: its lines feed themselves (protocol-facts 6.4)
+_ENDING = ("SIGHUP", "SIGTERM")  # signals that fleet signal asks a name for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def prepare(texts: Sequence[str], reply: ReplyKind | None = None) -> tuple[Comma
     """The commands that the user spelled.
 
     Args:
-        texts: one management command each, by the daemon's rules of quoting.
+        texts: one management command each, by the daemon's rules of quoting; of one that takes lines up to END, they
+            follow on lines of their own, with or without that END.
         reply: what ends the reply of those that are not in the table; None where the user does not say.
 
     Raises:
@@ -88,12 +90,12 @@ def prepare(texts: Sequence[str], reply: ReplyKind | None = None) -> tuple[Comma
             + ("this one" if len(prepared) == 1 else "each of these"),
             hint="leave it out",
         )
-    _refuse_flood(prepared)
+    refuse_flood(prepared)
     return prepared
 
 
 def _prepare(text: str, reply: ReplyKind | None) -> Command[Any]:
-    words = split_line(text)
+    words = split_line(text.partition("\n")[0])
     if not words:
         raise UsageError("an empty line is no command: a daemon does not answer it")
     refuse_traps(words[0])
@@ -103,7 +105,7 @@ def _prepare(text: str, reply: ReplyKind | None) -> Command[Any]:
 
 
 def refuse_traps(name: str, *, secrets: bool = False) -> None:
-    """Refuses commands that would leave the session in another state than their reply says.
+    """Refuses commands that have no place in a run that asks, reads and leaves.
 
     Args:
         name: of the command.
@@ -117,16 +119,7 @@ def refuse_traps(name: str, *, secrets: bool = False) -> None:
             f"'{name}' ends the session and costs the replies before it", hint="leave it out: fleet ends every session"
         )
     spec = COMMANDS.get(name)
-    if spec is None:
-        return
-    if spec.body:
-        raise UsageError(
-            f"'{name}' takes every line behind it for its own until END, and answers only then",
-            hint="client-auth-nt admits a client without lines: fleet client-auth-nt CID KID -l SERVER"
-            if name == "client-auth"
-            else "it belongs to a dialogue that fleet does not lead",
-        )
-    if spec.secret and not secrets:
+    if spec is not None and spec.secret and not secrets:
         raise UsageError(
             f"'{name}' takes a secret, and whatever stands on a command line can be read by others",
             hint="answer a daemon that waits with fleet unlock, or type it in fleet console",
@@ -149,25 +142,32 @@ def shown_arguments(texts: Sequence[str]) -> list[str]:
     """
     shown = []
     for text in texts:
-        name, blank, _rest = text.strip().partition(" ")
+        name, *rest = text.split(maxsplit=1) or [""]
         spec = COMMANDS.get(name)
-        shown.append(text if spec is not None and not spec.secret else name + (blank and " [...]"))
+        shown.append(text if spec is not None and not spec.secret else name + (" [...]" if rest else ""))
     return shown
 
 
-def execute(commands: Sequence[Command[Any]]) -> Operation[Execution]:
+def execute(commands: Sequence[Command[Any]], *, force: bool = False) -> Operation[Execution]:
     """Sends the commands one after the other, each behind the reply to the one before it.
 
     The first that fails on a server is the last that is sent there, as with `sh -e`; its other commands are not sent.
+
+    Args:
+        commands: in their order.
+        force: send signals and kills too that would do harm to a daemon, or to another client than the one meant.
     """
+    ends = any(command.name == "signal" and command.arguments[0] in _ENDING for command in commands)
     return Operation(
         "exec",
-        partial(_perform, tuple(commands)),
+        partial(_perform, tuple(commands), force),
         columns=(),
         rows=lambda _value: (),
         result=lambda value: {"replies": value.replies},
         changes=any(command.changes for command in commands),
+        sends=tuple(command.text for command in commands),
         texts=lambda value: value.texts,
+        confirm=Confirm.NAME if ends else Confirm.SEVERAL,
     )
 
 
@@ -215,8 +215,8 @@ class _Progress:
         return told
 
 
-async def _perform(commands: tuple[Command[Any], ...], conversation: Conversation) -> Answer[Execution]:
-    progress, guard = _Progress(commands), FloodGuard()
+async def _perform(commands: tuple[Command[Any], ...], force: bool, conversation: Conversation) -> Answer[Execution]:
+    progress, guard = _Progress(commands), Guard(force=force)
     for command in commands:
         conversation.attempt.partial = progress.answer(asking=True)
         reply = None
@@ -240,70 +240,13 @@ async def send(conversation: Conversation, command: Command[Any]) -> Reply[Any]:
     Raises:
         ServerError: the reply did not come whole; an ERROR reply is a reply and is not raised here.
     """
-    conversation.attempt.phase = f"waiting for the reply to {command.text}"
-    (reply,) = await conversation.session.ask_settled(command)
+    (reply,) = await conversation.ask_settled(command)
     if command.reply is ReplyKind.NONE:
         (fence,) = await conversation.session.ask(pid())
         if fence.error is not None:  # the command had a reply after all, and it stands where that of `pid` was to be
             return replace(reply, error=fence.error)
         fence.result()
     return reply
-
-
-class FloodGuard:
-    """Keeps `log on` and a verbosity of 8 and more apart, in one session.
-
-    Together they lock the session: each line about reading the command is a line of the log itself, nothing is read
-    any more, and the daemon sends megabytes a second until the client leaves (protocol-facts 6.4).
-    """
-
-    def __init__(self) -> None:
-        self._live = False
-
-    async def check(self, conversation: Conversation, command: Command[Any]) -> None:
-        """Looks at a command before it is sent.
-
-        Raises:
-            CommandFailedError: it would lock the session; nothing was sent.
-            ServerError: the daemon did not say its verbosity.
-        """
-        if _switches_log_on(command):
-            level = await conversation.run(verb(None))
-            if level >= _FLOODING_VERB:
-                raise CommandFailedError(
-                    f"the daemon logs at verb {level}, where '{command.text}' locks the session; it was not sent",
-                    hint="lower it with verb 7 or less first",
-                )
-            self._live = True
-        elif command.name == "log" and "off" in command.arguments:
-            self._live = False
-        elif self._live and _is_flooding(command):
-            raise CommandFailedError(
-                f"'{command.text}' locks a session that has the log on; it was not sent", hint="send 'log off' first"
-            )
-
-
-def _refuse_flood(commands: Sequence[Command[Any]]) -> None:
-    """Raises UsageError where the list by itself would lock the session."""
-    live = loud = False
-    for command in commands:
-        if command.name == "log":
-            live = (live or _switches_log_on(command)) and "off" not in command.arguments
-        if command.name == "verb" and command.arguments:
-            loud = _is_flooding(command)
-        if live and loud:
-            raise UsageError(
-                f"'log on' at verb {_FLOODING_VERB} and above locks the session: its lines feed themselves",
-                hint="read what was logged with 'log all' in place of 'log on'",
-            )
-
-
-def _switches_log_on(command: Command[Any]) -> bool:
-    return command.name == "log" and "on" in command.arguments
-
-
-def _is_flooding(command: Command[Any]) -> bool:
-    return command.name == "verb" and bool(command.arguments) and int(command.arguments[0]) >= _FLOODING_VERB
 
 
 def reply_lines(reply: Reply[Any]) -> tuple[str, ...]:

@@ -69,6 +69,13 @@ class Feed(Protocol):
     def taken(self, notification: Notification) -> None:
         """The message was shown, or was not wanted: it never has to be shown again."""
 
+    async def keep_up(self, conversation: Conversation, notification: Notification) -> None:
+        """Does again what the daemon has undone by what it tells of here, for example by a SIGHUP.
+
+        Raises:
+            ServerError: the server cannot be followed any more.
+        """
+
     @property
     def owed(self) -> str | None:
         """What was changed on the server and is still to be put back, for people; None for nothing."""
@@ -134,6 +141,9 @@ class EventFeed:
         del notification  # whichever it was
         self._since = datetime.now(UTC)
 
+    async def keep_up(self, conversation: Conversation, notification: Notification) -> None:
+        """Nothing is undone as long as the session lasts."""
+
     async def put_back(self, conversation: Conversation) -> None:
         """Nothing is owed: all of it ends with the session (protocol-facts 6.6)."""
 
@@ -188,6 +198,9 @@ class HistoryFeed(ABC):
     @abstractmethod
     def keeps(self, notification: Notification) -> bool:
         """Whether the message is of the kind that the history has."""
+
+    async def keep_up(self, conversation: Conversation, notification: Notification) -> None:  # noqa: B027 - as put_back
+        """Nothing is undone as long as the session lasts, unless a subclass changes something."""
 
     @property
     def owed(self) -> str | None:

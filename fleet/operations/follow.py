@@ -28,13 +28,11 @@ from fleet.errors import (
     ManagementPasswordError,
     ServerError,
 )
-from fleet.inventory.secrets import Passwords
 from fleet.management import commands, notifications
 from fleet.management.notifications import Notification
-from fleet.operations.conversation import Conversation, converse
+from fleet.operations.conversation import Conversation
 from fleet.operations.feeds import Feed
 from fleet.operations.messages import Event, Gap, Message, source_of, time_of
-from fleet.transport import Transport
 
 HEARTBEAT_INTERVAL: Final = 30.0
 """Seconds of silence after which the daemon is asked something, so that a dead connection is noticed."""
@@ -106,6 +104,7 @@ class Follower:
     """Keeps one server's session for a feed, from its first attempt until it is cancelled.
 
     Attributes:
+        attempt: the engine's record of the work on this server.
         attached: the server is followed: its last attempt to have a session went well.
         error: why it did not.
     """
@@ -132,7 +131,7 @@ class Follower:
             release_interval: seconds after which the session is given to others and taken again; None: never.
             force: also follow a daemon that asks its management client to admit users.
         """
-        self._attempt = attempt
+        self.attempt = attempt
         self._server = attempt.server.name
         self._feed = feed
         self._sink = sink
@@ -144,9 +143,15 @@ class Follower:
         self._failures = 0
         self._dropped = 0
         self._usable = False  # no command is under way on the session, which may still be asked something
+        self._restore_until: float | None = None  # loop time, once something is being put back
         self._shown: str | None = "new"  # what people were told last: "+", an error's code, or nothing yet
         self.attached = False
         self.error: ServerError | None = None
+
+    @property
+    def owed(self) -> str | None:
+        """What was changed on the server and is not put back yet, for people; None for nothing."""
+        return self._feed.owed
 
     async def follow(self) -> None:
         """Follows until cancelled; without `live`, until the past was shown.
@@ -178,8 +183,8 @@ class Follower:
     async def _session(self) -> None:
         """One session, from connecting to its end."""
         clock = asyncio.get_running_loop().time
-        self._attempt.confirmed.clear()  # of the session before: a server may be followed for months
-        async with self._connect(self._attempt) as conversation:
+        self.attempt.confirmed.clear()  # of the session before: a server may be followed for months
+        async with self._connect(self.attempt) as conversation:
             try:
                 past = await self._feed.attach(conversation)
                 self._usable = True
@@ -188,7 +193,7 @@ class Follower:
                 for item in past:
                     await self._show(item)
                 if self._live:
-                    self._attempt.phase = "following"
+                    self.attempt.phase = "following"
                     interval = self._release_interval
                     await self._listen(conversation, None if interval is None else clock() + interval)
             finally:
@@ -216,6 +221,17 @@ class Follower:
             else:
                 await self._heed(conversation, notification)
                 await self._show(notification)
+                await self._keep_up(conversation, notification)
+
+    async def _keep_up(self, conversation: Conversation, notification: Notification) -> None:
+        """Lets the feed answer a message.
+
+        Raises:
+            ServerError: the session is over.
+        """
+        self._usable = False
+        await self._feed.keep_up(conversation, notification)
+        self.attempt.phase, self._usable = "following", True
 
     async def _check(self, conversation: Conversation) -> None:
         """Asks what no daemon logs (protocol-facts 1): whoever does not answer is gone.
@@ -225,7 +241,7 @@ class Follower:
         """
         self._usable = False
         await conversation.ask(commands.load_stats())
-        self._attempt.phase, self._usable = "following", True
+        self.attempt.phase, self._usable = "following", True
 
     async def _heed(self, conversation: Conversation, notification: Notification) -> None:
         """Looks for what the operator has to know, and for what forbids to stay."""
@@ -264,7 +280,7 @@ class Follower:
         if self._feed.owed is None or not self._ending or not self._usable:
             return
         try:
-            async with asyncio.timeout(RESTORE_TIMEOUT):
+            async with self._restoring():
                 await self._feed.put_back(conversation)
         except (ServerError, TimeoutError):
             pass  # a new session is tried, once, when this one is closed
@@ -275,14 +291,22 @@ class Follower:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
+    def _restoring(self) -> asyncio.Timeout:
+        """The time for putting back. It begins with the first try; another one has what is left of it."""
+        if self._restore_until is None:
+            self._restore_until = asyncio.get_running_loop().time() + RESTORE_TIMEOUT
+        return asyncio.timeout_at(self._restore_until)
+
     async def _put_back_later(self) -> None:
         """When the work ends without a session: connects once more for what is owed."""
         if self._feed.owed is None:
             return
         reason = f"not within {RESTORE_TIMEOUT:g} s"
         try:
-            async with asyncio.timeout(RESTORE_TIMEOUT), self._connect(self._attempt) as conversation:
-                await self._feed.put_back(conversation)
+            async with self._restoring():
+                await asyncio.sleep(0)  # where no time is left it ends here, and nothing is begun
+                async with self._connect(self.attempt) as conversation:
+                    await self._feed.put_back(conversation)
         except ServerError as error:
             reason = error.message
         except TimeoutError:
@@ -306,14 +330,6 @@ class Follower:
         self._shown = shown
 
     def _say_warnings(self) -> None:
-        for text in self._attempt.warnings[self._warnings :]:
+        for text in self.attempt.warnings[self._warnings :]:
             self._sink.warned(self._server, text)
-        self._warnings = len(self._attempt.warnings)
-
-
-def connecting(
-    transport: Transport, reply_timeout: float
-) -> Callable[[Attempt], AbstractAsyncContextManager[Conversation]]:
-    """How followers get to their servers. The timeout is in seconds."""
-    passwords = Passwords()
-    return lambda attempt: converse(transport, passwords, attempt, reply_timeout)
+        self._warnings = len(self.attempt.warnings)

@@ -26,6 +26,9 @@ _SESSION: Final = "MANAGEMENT: "
 _SESSION_BEGINS: Final = "MANAGEMENT: Client connected"
 """The begin of the lines that tell of management clients, and of those that tell that one has come."""
 
+_SIGHUP: Final = re.compile(r"SIGHUP\[[a-z_,-]*\] received, process restarting")
+"""What a daemon logs when it reads its configuration again, whoever sent the signal."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
@@ -54,22 +57,18 @@ class LogFilter:
         return not any(pattern.search(line.text) for pattern in self.exclude)
 
     def begin(self, history: Sequence[LogLine]) -> int:
-        """The position in a history from which on its passing lines are those that are shown.
-
-        What the session itself left at the end of the log is not counted: `tail` would be used up by it.
-        """
+        """The position in a history from which on its passing lines are those that are shown."""
         first = 0
         if self.since is not None:
             since = self.since
             first = next((index for index, line in enumerate(history) if line.time >= since), len(history))
-        end = max(first, _begin_of_session(history))
-        wanted = [index for index in range(first, end) if self.passes(history[index])]
+        wanted = [index for index in range(first, len(history)) if self.passes(history[index])]
         if self.tail is not None:
             wanted = wanted[max(0, len(wanted) - self.tail) :]
         return wanted[0] if wanted else len(history)
 
 
-def _begin_of_session(history: Sequence[LogLine]) -> int:
+def begin_of_session(history: Sequence[LogLine]) -> int:
     """The position of the line with which the last session began, where nothing but what it did stands behind it."""
     for index in range(len(history) - 1, -1, -1):
         if not history[index].text.startswith(_SESSION):
@@ -125,6 +124,7 @@ class LogFeed(HistoryFeed):
         self._verb = verb
         self._live = live
         self._before: int | None = None  # the log level to put back
+        self._own: Sequence[Notification] = ()  # lines that the session itself left in the log, not to be shown
 
     async def history(self, conversation: Conversation) -> Sequence[Notification]:
         """As `log on all` gives it; without `live`, as `log all`.
@@ -140,13 +140,21 @@ class LogFeed(HistoryFeed):
         return [LogNotification(line) for line in await conversation.run(command)]
 
     def begin(self, history: Sequence[Notification]) -> int:
-        """As the filter's `since` and `tail` say."""
-        return self._lines.begin([item.entry for item in history if isinstance(item, LogNotification)])
+        """As the filter's `since` and `tail` say, which are of the time before this session.
+
+        What the session itself has left at the end is shown only where it is the begin of what is followed.
+        """
+        entries = [item.entry for item in history if isinstance(item, LogNotification)]
+        end = begin_of_session(entries)
+        self._own = () if self._live else history[end:]
+        start = self._lines.begin(entries[:end])
+        return start if start < end else len(history)
 
     def wants(self, notification: Notification) -> bool:
         """Log lines that pass, and the end of the daemon."""
         if isinstance(notification, LogNotification):
-            return self._lines.passes(notification.entry)
+            # The very object: the same words may come again, from somebody else.
+            return self._lines.passes(notification.entry) and not any(notification is own for own in self._own)
         return isinstance(notification, FatalNotification)
 
     def keeps(self, notification: Notification) -> bool:
@@ -162,6 +170,17 @@ class LogFeed(HistoryFeed):
         self._before = level if level < wanted else None
         if self._before is not None:
             await conversation.run(commands.verb(wanted))
+
+    async def keep_up(self, conversation: Conversation, notification: Notification) -> None:
+        """Raises the level again behind a SIGHUP, which has reset it when the next command is read (11.8).
+
+        Raises:
+            ServerError: as `history`.
+        """
+        if self._verb is None or not isinstance(notification, LogNotification):
+            return
+        if _SIGHUP.fullmatch(notification.entry.text):
+            await self._raise(conversation, self._verb, await refuse_locking_verb(conversation))
 
     @property
     def owed(self) -> str | None:

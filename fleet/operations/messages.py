@@ -17,7 +17,8 @@ _SOURCES: Final[dict[type[Notification], str]] = {
     notifications.ProxyNotification: "PROXY",
     notifications.RemoteNotification: "REMOTE",
     notifications.UpDownNotification: "UPDOWN",
-    notifications.SignNotification: "PK_SIGN",
+    notifications.PKSignNotification: "PK_SIGN",
+    notifications.RSASignNotification: "RSA_SIGN",
     notifications.NeedCertificateNotification: "NEED-CERTIFICATE",
     notifications.HoldNotification: "HOLD",
     notifications.StateNotification: "STATE",
@@ -27,12 +28,13 @@ _SOURCES: Final[dict[type[Notification], str]] = {
     notifications.ClientByteCountNotification: "BYTECOUNT_CLI",
     notifications.PasswordNeededNotification: "PASSWORD",
     notifications.PasswordFailedNotification: "PASSWORD",
+    notifications.AuthTokenNotification: "PASSWORD",
     notifications.PKCS11CountNotification: "PKCS11ID-COUNT",
     notifications.PKCS11EntryNotification: "PKCS11ID-ENTRY",
     notifications.ClientNotification: "CLIENT",
 }
 
-SOURCES: Final = tuple(sorted({*_SOURCES.values(), "NEED-OK", "NEED-STR", "RSA_SIGN"}))
+SOURCES: Final = tuple(sorted({*_SOURCES.values(), "NEED-OK", "NEED-STR"}))
 """Every type of real-time message (protocol-facts 1)."""
 
 

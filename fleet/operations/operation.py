@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from enum import Enum
+from typing import Any, Generic, Protocol, TypeVar
 
 from fleet.management.commands import Command
 from fleet.operations.columns import Column
@@ -40,6 +41,24 @@ class PartText:
     lines: tuple[str, ...]
 
 
+class Confirm(Enum):
+    """When a person is asked before something is changed."""
+
+    NEVER = "never"
+    SEVERAL = "several"  # where it is more than one server
+    ALWAYS = "always"
+    NAME = "name"  # always, and the server's or the group's name is to be typed
+
+
+class Foreseen(Protocol):
+    """What a preview says of one server."""
+
+    @property
+    def nclients(self) -> int | None:
+        """The clients that the change reaches; None where nobody can know."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One thing done to each server of a run.
@@ -55,6 +74,10 @@ class Operation(Generic[T]):
         changes: it changes daemons or their clients.
         texts: for answers that no columns fit: what people see of one server's value, a text for each part of the
             question. Equal ones of several servers are folded. `columns` and `rows` are not used then.
+        sends: of a change, the commands that every server is sent.
+        preview: of a change whose commands depend on the server, what shows them: its values are Foreseen.
+        confirm: of a change, when a person is asked before.
+        effect: of a change, what it does, in words; `{servers}` and `{clients}` are how many.
     """
 
     name: str
@@ -66,6 +89,10 @@ class Operation(Generic[T]):
     nobody: str | None = None
     changes: bool = False
     texts: Callable[[T], Sequence[PartText]] | None = None
+    sends: tuple[str, ...] = ()
+    preview: Operation[Any] | None = None
+    confirm: Confirm = Confirm.SEVERAL
+    effect: str = "changes {servers} with {clients}"
 
 
 @dataclass(frozen=True, slots=True)

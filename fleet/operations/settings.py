@@ -79,8 +79,9 @@ def _change(name: str, query: Command[T], change: Command[str], now: T) -> Opera
         name,
         partial(_perform_change, name, query, change, now),
         columns,
-        lambda value: [(_word(value.now), _word(value.before), value.answer)],
+        lambda value: [(word(value.now), word(value.before), value.answer)],
         changes=True,
+        sends=(change.text,),
     )
 
 
@@ -92,7 +93,8 @@ async def _perform_change(
     return Answer(SettingChange(name, before, now, reply.result()), reply.text())
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A value as the daemon spells it: `on` and `off`, or the number."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
@@ -115,7 +117,7 @@ SHOW_HOLD: Operation[Hold] = Operation(
     "hold",
     _perform_hold,
     (Column("hold", Kind.TEXT), Column("waiting", Kind.TEXT)),
-    lambda value: [(_word(value.hold), "yes" if value.waiting else "no")],
+    lambda value: [(word(value.hold), "yes" if value.waiting else "no")],
 )
 
 
@@ -145,4 +147,6 @@ RELEASE_HOLD: Operation[Release] = Operation(
     (Column("result", Kind.TEXT),),
     lambda value: [("released" if value.released else "was not waiting",)],
     changes=True,
+    sends=("hold release",),
+    effect="releases {servers}",
 )

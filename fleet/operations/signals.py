@@ -11,7 +11,15 @@ from fleet.management.commands import Command
 from fleet.management.replies import State
 from fleet.operations.columns import Column, Kind
 from fleet.operations.conversation import Conversation
-from fleet.operations.operation import Answer, Operation
+from fleet.operations.operation import Answer, Confirm, Operation
+
+
+_EFFECTS = {
+    "SIGUSR1": "restarts the tunnels of {servers} and drops {clients}",
+    "SIGHUP": "restarts {servers} with the configuration read again, and drops {clients}",
+    "SIGTERM": "ends the daemons of {servers} and drops {clients}",
+    "SIGUSR2": "writes the statistics of {servers} to their logs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +51,31 @@ def throw(name: str) -> Operation[SignalThrown]:
         ),
         lambda value: [(value.signal, value.state_before.name, "thrown")],
         changes=True,
+        sends=(f"signal {name}",),
+        confirm=Confirm.NAME if name in ("SIGTERM", "SIGHUP") else Confirm.SEVERAL,
+        effect=_EFFECTS[name],
     )
 
 
 async def _perform(command: Command[str], conversation: Conversation) -> Answer[SignalThrown]:
     (name,) = command.arguments
     state = await conversation.run(commands.state())
-    _refuse_harm(name, state, conversation)
+    refuse_harm(name, state, conversation)
     (reply,) = await conversation.ask(command)
     return Answer(SignalThrown(reply.result(), state), reply.text())
 
 
-def _refuse_harm(name: str, state: State, conversation: Conversation) -> None:
-    """Raises CommandFailedError where the signal would do nothing, or more than it says."""
+def refuse_harm(name: str, state: State, conversation: Conversation) -> None:
+    """Refuses a signal that would do nothing to this daemon, or more than it says.
+
+    Args:
+        name: the signal.
+        state: the daemon's state, which was asked for in this session: by then it has told what it waits for.
+        conversation: with the daemon.
+
+    Raises:
+        CommandFailedError: such a signal.
+    """
     restarts = name in ("SIGUSR1", "SIGHUP")
     held = conversation.held
     if held and restarts:

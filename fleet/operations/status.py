@@ -183,7 +183,7 @@ def raw_status(version: int) -> Operation[str]:
 
 
 async def _ask_raw(command: Command[tuple[str, ...]], conversation: Conversation) -> Answer[str]:
-    reply = await conversation.ask_when_up(command)
+    (reply,) = await conversation.ask_settled(command)
     reply.result()
     return Answer(reply.text(), reply.text())
 
@@ -194,8 +194,8 @@ async def list_connected(conversation: Conversation) -> Answer[Status]:
     Raises:
         ServerError: also CommandFailedError where the daemon answered ERROR for another reason.
     """
-    reply = await conversation.ask_when_up(commands.status(STATUS_FORMAT))
-    if refused_without_tunnel(reply):
+    (reply,) = await conversation.ask_settled(commands.status(STATUS_FORMAT))
+    if refused_without_tunnel(reply) and conversation.held:
         conversation.warn("the daemon is in hold: nobody can be connected; fleet hold release brings it up")
         return Answer(Status(title="", time=None), reply.text())
     status = reply.result()

@@ -49,6 +49,7 @@ def tell(
         result=lambda told: {key: told.value},
         changes=command.changes,
         texts=lambda told: (PartText(command.text, told.lines),),
+        sends=(command.text,),
     )
 
 
@@ -172,6 +173,7 @@ def give_secret(name: str, request: str, source: SecretSource) -> Operation[Told
         result=lambda told: {"answer": told.value},
         changes=True,
         texts=lambda told: (PartText(f"{name} {request}", told.lines),),
+        sends=(f"{name} {commands.quote(request)} [...]",),
     )
 
 

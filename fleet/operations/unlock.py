@@ -6,19 +6,25 @@ between two sessions, while no clock runs and the daemon's one management sessio
 
 Whatever is asked for is seen before it is answered: a password that is sent before the prompt is an error
 (protocol-facts 11.4). Before a secret is sent, `auth-retry interact` makes a wrong one a second question instead of
-a dead daemon; the former value is put back in the same session, also where it is broken off.
+a dead daemon; the former value is put back in the same session, also where it is broken off. That is no change in the
+sense of the report; one that could not be put back is, and stays in the mapping that the caller has given for it.
+
+A challenge of the daemon's own configuration is asked, and answered, with the username and password. One of the far
+end comes in the words in which that refuses the password, and its answer goes in the password's place when the daemon
+asks again: in a later session, since somebody has to be asked (fleet.management.challenges).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from fleet.errors import CommandFailedError, ConnectionLostError, ServerError, UsageError
 from fleet.management import commands
+from fleet.management.challenges import Challenge, DynamicChallenge, parse_dynamic
 from fleet.management.commands import Command
 from fleet.management.notifications import (
     FatalNotification,
@@ -32,13 +38,14 @@ from fleet.operations.columns import Column, Kind
 from fleet.operations.conversation import Conversation
 from fleet.operations.operation import Answer, Operation
 from fleet.operations.secret import CUT_AT, Secret
-from fleet.operations.waiting import Want, WantKind, want_of, without_message, words
+from fleet.operations.waiting import LOOK, Want, WantKind, shown, want_of, without_message, words
 
 T = TypeVar("T")
 
 INTERACT = "interact"
 _UP = "CONNECTED"
 _NOINTERACT = "nointeract"
+_RELEASE = commands.hold("release")
 _FAILURES = {"private-key-password-failure": "Private Key", "auth-failure": "Auth"}  # reasons of RECONNECTING
 
 
@@ -51,20 +58,51 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to one challenge; good for that one, and once."""
+
+    challenge: Challenge
+    text: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What the operator has for one daemon.
 
     Attributes:
         logins: by what asks for them, without its message.
+        responses: to challenges, by what asks for the username and password, without its message.
         words: `ok`, `cancel` or a text, by the NEED-OK or NEED-STR that asks for it, without its message.
         confirm: the answer to any other NEED-OK, or None.
         text: the answer to any other NEED-STR, or None.
     """
 
     logins: Mapping[Want, Login] = field(default_factory=dict)
+    responses: Mapping[Want, Response] = field(default_factory=dict)
     words: Mapping[Want, str] = field(default_factory=dict)
     confirm: str | None = None
     text: str | None = None
+
+    def login(self, want: Want) -> Login | None:
+        """What to send for a passphrase or password, a challenge answered in it; None where something is missing.
+
+        Raises:
+            UsageError: it cannot be sent: with the answer in it, it is too long.
+        """
+        response = self.responses.get(without_message(want))
+        text = None if response is None or response.challenge != want.challenge else response.text.reveal()
+        if isinstance(want.challenge, DynamicChallenge):
+            if text is None and want.challenge.wants_answer:
+                return None
+            return Login(Secret(want.challenge.password(text or "")), want.challenge.username)
+        login = self.logins.get(without_message(want))
+        if login is None or (want.kind is WantKind.LOGIN and login.username is None):
+            return None
+        if want.challenge is None:
+            return login
+        if text is None:
+            return None
+        return replace(login, secret=Secret(want.challenge.password(login.secret.reveal(), text)))
 
     def word(self, want: Want) -> str | None:
         """The answer to a NEED-OK or NEED-STR, or None."""
@@ -83,6 +121,8 @@ class Unlocked:
             `waiting` where it still waits for `needs`.
         state: the daemon's last state.
         needs: what there was no answer for, or only a wrong one.
+        done: changes whose effect was seen, though the daemon is not up.
+        sent: changes whose effect was not seen yet: secrets that nobody has said to be right or wrong.
     """
 
     waited_for: tuple[Want, ...]
@@ -90,6 +130,8 @@ class Unlocked:
     result: str
     state: State | None
     needs: Want | None = None
+    done: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
 
     def after(self, earlier: Unlocked) -> Unlocked:
         """This and what an earlier session of the same run did."""
@@ -98,46 +140,61 @@ class Unlocked:
             waited_for=tuple(dict.fromkeys((*earlier.waited_for, *self.waited_for))),
             verification_failed=(*earlier.verification_failed, *self.verification_failed),
             result="connected" if self.result == "not waiting" else self.result,
+            done=(*earlier.done, *self.done),
         )
 
 
 def result_of(value: Unlocked) -> object:
     """What JSON shows."""
     return {
-        "waited_for": value.waited_for,
+        "waited_for": shown(value.waited_for),
         "verification_failed": value.verification_failed,
         "result": value.result,
         "state": value.state,
     }
 
 
-def unlock(answers: Callable[[str], Answers], wait_timeout: float) -> Operation[Unlocked]:
-    """One session with each daemon, of which it is known that it waited a moment ago.
+def unlock(
+    answers: Callable[[str], Answers], wait_timeout: float, owed: MutableMapping[str, str]
+) -> Operation[Unlocked]:
+    """One session with each daemon, of which it is known that it was not up a moment ago.
 
     Args:
         answers: what there is for a server, by its name.
-        wait_timeout: seconds from the first answer until the daemon is CONNECTED, or asks for what is not there.
+        wait_timeout: seconds until the daemon is CONNECTED, or asks for what is not there.
+        owed: by a server's name, what its auth-retry was, as long as it is something else; kept up to date. What
+            earlier sessions left there is put back too.
     """
     return Operation(
         "unlock",
-        partial(_perform, answers, wait_timeout),
+        partial(_perform, answers, wait_timeout, owed),
         (Column("waited_for", Kind.TEXT), Column("result", Kind.TEXT), Column("state", Kind.TEXT)),
         lambda value: [(words(value.waited_for), value.result, "" if value.state is None else value.state.name)],
         result=result_of,
         changes=True,
+        preview=LOOK,
+        effect="brings up {servers}",
     )
 
 
 async def _perform(
-    answers: Callable[[str], Answers], wait_timeout: float, conversation: Conversation
+    answers: Callable[[str], Answers],
+    wait_timeout: float,
+    owed: MutableMapping[str, str],
+    conversation: Conversation,
 ) -> Answer[Unlocked]:
-    return await _Unlocking(conversation, answers(conversation.server.name), wait_timeout).run()
+    return await _Unlocking(conversation, answers(conversation.server.name), wait_timeout, owed).run()
+
+
+def left_changed(former: str) -> str:
+    """What to tell of a daemon whose auth-retry could not be put back."""
+    return f"auth-retry was {former} and is {INTERACT} (fleet auth-retry {former} sets it, once the daemon is up)"
 
 
 def challenged(want: Want) -> CommandFailedError:
-    """A daemon wants the answer to a challenge with the password: in a form that fleet does not speak."""
+    """A daemon wants more than a username and password, in a form that no release of OpenVPN that fleet knows has."""
     return CommandFailedError(
-        f"it asks for the answer to a challenge too ({want}), which fleet unlock does not give; nothing was sent",
+        f"it asks for more than a username and password ({want}), which fleet unlock does not give; nothing was sent",
         hint="answer it by hand: fleet console gives a session with the daemon",
     )
 
@@ -145,19 +202,27 @@ def challenged(want: Want) -> CommandFailedError:
 class _Unlocking:
     """One session with a daemon that may wait."""
 
-    def __init__(self, conversation: Conversation, answers: Answers, wait_timeout: float) -> None:
+    def __init__(
+        self, conversation: Conversation, answers: Answers, wait_timeout: float, owed: MutableMapping[str, str]
+    ) -> None:
         self._conversation = conversation
         self._session = conversation.session
+        self._owed = owed
         self._answers = answers
         self._wait_timeout = wait_timeout
         self._waited: list[Want] = []
         self._failed: list[str] = []
         self._given: dict[Want, Secret | None] = {}  # what was answered in this session
         self._rejected: set[str] = set()  # names of secrets that were wrong, and are not sent again
+        self._challenges = {  # by the name of the secret in whose place the answer goes; until they are answered
+            want.name or "": response.challenge
+            for want, response in answers.responses.items()
+            if isinstance(response.challenge, DynamicChallenge)
+        }
         self._on_trial: list[str] = []  # names of those secrets of which the daemon has not said what it makes
         self._effects: list[str] = []  # changes that were sent and whose effect was not seen
-        self._former: str | None = None  # auth-retry, where it was changed
         self._fatal: str | None = None
+        self._dead = False
         self._gone = False
         self._connected = False
         self._raw: list[str] = []
@@ -168,6 +233,8 @@ class _Unlocking:
         (reply,) = await self._ask(commands.state_live(1))
         states: tuple[State, ...] = reply.result()
         if not waiting and states and states[-1].name == _UP:
+            self._connected = True
+            await self._put_back()
             return Answer(self._value("not waiting", states[-1]), "".join(self._raw))
         try:
             value = await self._come_up()
@@ -176,7 +243,7 @@ class _Unlocking:
             raise self._ended(error) from error
         finally:
             await self._put_back()
-        self._conversation.attempt.sent = None  # each was seen to have had its effect
+        self._conversation.attempt.sent = None  # what is not known of it is in the value
         return Answer(value, "".join(self._raw))
 
     async def _come_up(self) -> Unlocked:
@@ -205,7 +272,11 @@ class _Unlocking:
         if isinstance(notification, FatalNotification):
             self._fatal = notification.text
         elif isinstance(notification, PasswordFailedNotification):
-            self._fail(notification.realm)
+            challenge = parse_dynamic(notification.detail)
+            if challenge is None:
+                self._fail(notification.realm)
+            else:
+                self._challenge(notification.realm, challenge)
         elif isinstance(notification, StateNotification):
             return self._take_state(notification.state)
         return None
@@ -213,10 +284,21 @@ class _Unlocking:
     def _take_state(self, state: State) -> Unlocked | None:
         if state.name == _UP:
             self._connected = True
+            self._seen(*self._effects)
             return self._value("connected", state)
-        if state.name == "RECONNECTING" and state.description in _FAILURES:
-            self._fail(_FAILURES[state.description])  # all that 2.7 says of a wrong passphrase (protocol-facts 11.4)
+        failed = _FAILURES.get(state.description or "") if state.name == "RECONNECTING" else None
+        if failed is not None and failed not in self._challenges:
+            self._fail(failed)  # all that 2.7 says of a wrong passphrase (protocol-facts 11.4)
         return None
+
+    def _challenge(self, name: str, challenge: DynamicChallenge) -> None:
+        """The secret was right, and the far end asks for more: the next question is for the answer to that."""
+        self._challenges[name] = challenge
+        if not challenge.wants_answer:
+            self._conversation.warn(f"the far end says: {challenge.question}")
+        self._given = {want: secret for want, secret in self._given.items() if want.name != name}
+        self._on_trial = [other for other in self._on_trial if other != name]
+        self._effects.clear()
 
     def _fail(self, name: str) -> None:
         """A secret was wrong: one of this session, or one that an earlier session gave and only now was tried.
@@ -232,11 +314,14 @@ class _Unlocking:
         self._rejected.add(name)
 
     async def _answer(self, want: Want) -> Unlocked | None:
+        if want.kind is WantKind.LOGIN and (challenge := self._challenges.get(want.name or "")):
+            want = want.challenged(challenge)
         if want not in self._waited:
             self._waited.append(want)
         if want.kind is WantKind.HOLD:
-            await self._change(commands.hold("release"))
+            await self._change(_RELEASE)
             return None
+        self._seen(_RELEASE.text)  # it goes on, and asks for more
         if without_message(want) in self._given:
             self._fail(want.name or "")  # where it was not said: asked for again, so it was wrong
             return self._value("waiting", None, needs=want)
@@ -248,15 +333,15 @@ class _Unlocking:
 
     async def _give_secret(self, want: Want) -> Unlocked | None:
         name = want.name or ""
-        if want.message is not None:
+        if want.message is not None and want.challenge is None:
             raise challenged(want)
-        login = self._answers.logins.get(without_message(want))
-        lacking = login is None or (want.kind is WantKind.LOGIN and login.username is None)
-        if login is None or lacking or name in self._rejected:
+        login = self._answers.login(want)
+        if login is None or name in self._rejected:
             return self._value("waiting", None, needs=want)
         await self._interact()
         self._given[without_message(want)] = login.secret
         self._on_trial.append(name)
+        self._challenges.pop(name, None)
         lines: list[Command[Any]] = []
         if want.kind is WantKind.LOGIN:
             lines.append(commands.username(name, login.username or ""))
@@ -275,46 +360,53 @@ class _Unlocking:
         return self._value("cancelled", None) if word == "cancel" else None
 
     async def _interact(self) -> None:
-        if self._former is not None:
-            return
+        """Makes a wrong secret a second question; what has to be put back is owed from before it is changed."""
+        name = self._conversation.server.name
         (reply,) = await self._ask(commands.auth_retry(None))
         former: str = reply.result()
         if former != INTERACT:
-            self._former = former  # from before it is sent: broken off on the way, it is put back too
-            await self._ask(commands.auth_retry(INTERACT))
+            self._owed[name] = former
+            await self._set_auth_retry(INTERACT)
 
     async def _put_back(self) -> None:
         """Gives auth-retry its former value again; it would outlive the session (protocol-facts 6.6).
 
         Only `nointeract` is not put back while the daemon waits: there a wrong secret is an endless loop.
         """
-        former, self._former = self._former, None
-        if former is None or self._fatal is not None:
+        name = self._conversation.server.name
+        former = self._owed.get(name)
+        if former is None:
             return
-        if former == _NOINTERACT and not self._connected:
-            self._conversation.warn(f"auth-retry was {_NOINTERACT} and is {INTERACT} now: put it back once it is up")
-            return
-        sent = self._conversation.attempt.sent
-        try:
-            if self._gone:
-                raise ConnectionLostError("the session is over")
-            await self._ask(commands.auth_retry(former))
-            self._not_done(commands.auth_retry(INTERACT), commands.auth_retry(former))
-        except (ServerError, RuntimeError):  # RuntimeError: the session is over, by whatever came before
-            self._conversation.warn(f"auth-retry was {former}, was set to {INTERACT}, and could not be put back")
-        self._conversation.attempt.sent = sent
+        if self._fatal is None and not self._dead:
+            if self._gone or (former == _NOINTERACT and not self._connected):
+                return
+            try:
+                await self._set_auth_retry(former)
+            except (ServerError, RuntimeError):  # RuntimeError: the session is over, by whatever came before
+                return
+        del self._owed[name]
+
+    async def _set_auth_retry(self, mode: str) -> None:
+        """Sets it as something that is no change: whoever is told of changes is told what is owed instead."""
+        await self._ask(replace(commands.auth_retry(mode), changes=False))
 
     async def _change(self, *lines: Command[Any]) -> None:
         await self._ask(*lines)
-        self._not_done(*lines)
-        self._effects += [line.text for line in lines]
-        self._conversation.attempt.sent = "; ".join(self._effects)  # until its effect is seen
+        texts = [line.text for line in lines]
+        attempt = self._conversation.attempt
+        # Of an answer, SUCCESS says only that it was read.
+        attempt.confirmed[:] = [text for text in attempt.confirmed if text not in texts]
+        self._effects += texts
+        self._tell_effects()
 
-    def _not_done(self, *lines: Command[Any]) -> None:
-        """Takes back that these are done: of an answer SUCCESS says only that it was read; or they undid each other."""
-        texts = {line.text for line in lines}
-        confirmed = self._conversation.attempt.confirmed
-        confirmed[:] = [text for text in confirmed if text not in texts]
+    def _seen(self, *texts: str) -> None:
+        """These changes were seen to have had their effect, where they were made."""
+        self._conversation.attempt.confirmed += [text for text in self._effects if text in texts]
+        self._effects = [text for text in self._effects if text not in texts]
+        self._tell_effects()
+
+    def _tell_effects(self) -> None:
+        self._conversation.attempt.sent = "; ".join(self._effects) or None
 
     async def _ask(self, *lines: Command[Any]) -> tuple[Reply[Any], ...]:
         """Sends commands and reads all their replies, whoever breaks that off: the session is to go on.
@@ -338,7 +430,8 @@ class _Unlocking:
     # How it ends
 
     def _value(self, result: str, state: State | None, *, needs: Want | None = None) -> Unlocked:
-        return Unlocked(tuple(self._waited), tuple(self._failed), result, state, needs)
+        done = tuple(self._conversation.attempt.confirmed)
+        return Unlocked(tuple(self._waited), tuple(self._failed), result, state, needs, done, tuple(self._effects))
 
     async def _not_up(self) -> CommandFailedError:
         (reply,) = await self._ask(commands.state())
@@ -354,15 +447,14 @@ class _Unlocking:
         for notification in self._session.notifications:  # also those that came while a reply was waited for
             if isinstance(notification, FatalNotification):
                 self._fatal = notification.text
+        if self._fatal is None and not self._failed:
+            return error
+        self._dead = True
+        self._conversation.attempt.sent = None
         if self._fatal is not None:
-            self._conversation.attempt.sent = None
             return CommandFailedError(f"the daemon ended with a fatal error: {self._fatal}", hint=self._long())
-        if self._failed:
-            self._conversation.attempt.sent = None
-            return CommandFailedError(
-                f"the daemon ended: verification failed for '{self._failed[-1]}'", hint=self._long()
-            )
-        return error
+        what = f"the daemon ended: verification failed for '{self._failed[-1]}'"
+        return CommandFailedError(what, hint=self._long())
 
     def _long(self) -> str | None:
         if any(secret is not None and secret.may_be_cut for secret in self._given.values()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleet.management import commands
+from fleet.management.challenges import Challenge, DynamicChallenge, parse_static
 from fleet.management.notifications import (
     HoldNotification,
     NeedNotification,
@@ -35,24 +36,35 @@ class Want:
     Attributes:
         kind: what it is.
         name: what the answer has to repeat, for example `Private Key`; None for a hold.
-        message: the daemon's words for its user, or None.
+        message: the daemon's words for its user, or None; of a challenge its question.
+        challenge: a question that is answered along with the password, or in its place, or None.
     """
 
     kind: WantKind
     name: str | None = None
     message: str | None = None
+    challenge: Challenge | None = None
 
     @property
     def secret(self) -> bool:
         """Whether a passphrase or password answers it."""
         return self.kind in (WantKind.PASSWORD, WantKind.LOGIN)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the answer to a challenge takes the password's place."""
+        return isinstance(self.challenge, DynamicChallenge)
+
+    def challenged(self, challenge: Challenge) -> Want:
+        """The same with a challenge."""
+        return replace(self, message=challenge.question, challenge=challenge)
+
     def __str__(self) -> str:
         """In the notifications' own words: `'Private Key' password`."""
         words = {
             WantKind.HOLD: "hold release",
             WantKind.PASSWORD: f"'{self.name}' password",
-            WantKind.LOGIN: f"'{self.name}' username/password",
+            WantKind.LOGIN: f"'{self.name}' {'challenge' if self.in_place else 'username/password'}",
             WantKind.CONFIRMATION: f"'{self.name}' confirmation",
             WantKind.TEXT: f"'{self.name}' text",
         }[self.kind]
@@ -64,8 +76,11 @@ def want_of(notification: Notification) -> Want | None:
     if isinstance(notification, HoldNotification):
         return Want(WantKind.HOLD)
     if isinstance(notification, PasswordNeededNotification):
-        kind = WantKind.LOGIN if notification.username else WantKind.PASSWORD
-        return Want(kind, notification.realm, notification.challenge or None)
+        want = Want(WantKind.LOGIN if notification.username else WantKind.PASSWORD, notification.realm)
+        challenge = parse_static(notification.challenge)
+        if challenge is not None:
+            return want.challenged(challenge)
+        return replace(want, message=notification.challenge or None)
     if isinstance(notification, NeedNotification):
         kind = WantKind.TEXT if notification.text_wanted else WantKind.CONFIRMATION
         return Want(kind, notification.request, notification.message or None)
@@ -83,6 +98,11 @@ class Waiting:
 
     waiting_for: tuple[Want, ...]
     state: State
+
+    @property
+    def nclients(self) -> int:
+        """The clients that answering it reaches: it has no tunnel, and so none."""
+        return 0
 
 
 async def look(conversation: Conversation) -> Answer[Waiting]:
@@ -103,14 +123,20 @@ def words(wants: tuple[Want, ...]) -> str:
     return ", ".join(map(str, wants)) if wants else "nothing"
 
 
+def shown(wants: tuple[Want, ...]) -> list[object]:
+    """What JSON shows: of a challenge the question alone, since its state is part of what lets its user in."""
+    return [{"kind": want.kind, "name": want.name, "message": want.message} for want in wants]
+
+
 LOOK: Operation[Waiting] = Operation(
     "unlock",
     look,
     (Column("waits_for", Kind.TEXT), Column("state", Kind.TEXT)),
     lambda value: [(words(value.waiting_for), value.state.name)],
+    result=lambda value: {"waiting_for": shown(value.waiting_for), "state": value.state},
 )
 
 
 def without_message(want: Want) -> Want:
     """The want by its kind and name alone: what one secret is for."""
-    return replace(want, message=None)
+    return replace(want, message=None, challenge=None)

@@ -180,6 +180,18 @@ def _need(notification: notices.NeedNotification) -> str:
     return f"needs {what} for '{notification.request}': {notification.message}"
 
 
+def _auth_token(notification: notices.AuthTokenNotification) -> str:
+    return f"the server gave a token in place of the password: {notification.token}"
+
+
+def _updown(notification: notices.UpDownNotification) -> str:
+    """Which device, and its address: of some thirty variables those that say what went up."""
+    environment = notification.environment
+    address = _first(environment, "ifconfig_local", "ifconfig_ipv6_local")
+    remote = _endpoint(_first(environment, "trusted_ip"), _first(environment, "trusted_port"))
+    return _described((notification.kind, environment.get("dev"), address, remote and f"to {remote}"))
+
+
 def _unknown(notification: notices.UnknownNotification) -> str:
     return notification.text
 
@@ -195,6 +207,8 @@ _DESCRIBERS: Final[Mapping[type[Notification], Callable[[Any], str]]] = {
     notices.PasswordNeededNotification: _password_needed,
     notices.PasswordFailedNotification: _password_failed,
     notices.NeedNotification: _need,
+    notices.AuthTokenNotification: _auth_token,
+    notices.UpDownNotification: _updown,
     notices.UnknownNotification: _unknown,
 }
 """The others are shown value by value."""

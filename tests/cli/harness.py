@@ -118,6 +118,11 @@ class Fleet:
         assert self.thread is not None
         self.thread.do(self.farm[server].occupy())
 
+    def vacate(self, server: str) -> None:
+        """Whoever held it leaves; may be called in any thread."""
+        assert self.thread is not None
+        self.thread.loop.call_soon_threadsafe(self.farm[server].vacate)
+
     def set(self, name: str, value: str) -> None:
         self.environment[name] = value
         self.monkeypatch.setenv(name, value)

@@ -16,7 +16,7 @@ def asked(fleet: Fleet) -> int:
 
 
 def test_verb(small: Fleet) -> None:
-    result = small("verb", "4", "-l", "us")
+    result = small("verb", "4", "-l", "us", "--yes")
     assert (result.status, result.err) == (0, "")
     assert [line.split() for line in result.out.splitlines()[1:]] == [
         [name, "4", "3", "verb", "level", "changed"] for name in ("gw/udp", "gw/tcp")
@@ -27,7 +27,7 @@ def test_verb(small: Fleet) -> None:
 
 
 def test_mute_of_all(small: Fleet) -> None:
-    document = small("mute", "40", "--all", "--json").document
+    document = small("mute", "40", "--all", "--json", "--yes").document
     assert (document["command"], document["args"]) == ("mute", ["40"])
     assert document["servers"][0]["result"] == {
         "setting": "mute", "before": 0, "now": 40, "answer": "mute level changed",
@@ -40,14 +40,14 @@ def test_hold(fleet: Fleet) -> None:
     farm.add("held", daemon("2.6.14", hold=True))
     farm.add("up", daemon("2.7.6"))
     fleet.start(farm)
-    result = fleet("hold", "release", "--all")
+    result = fleet("hold", "release", "--all", "-y")
     assert [line.split(None, 1) for line in result.out.splitlines()] == [
         ["SERVER", "RESULT"], ["held", "released"], ["up", "was not waiting"],
     ]  # fmt: skip
     assert fleet.daemon("held").phase is Phase.UP
-    result = fleet("hold", "on", "-l", "up")
+    result = fleet("hold", "on", "-l", "up", "-y")
     assert [line.split(None, 3) for line in result.out.splitlines()[1:]] == [["up", "on", "off", "hold flag set to ON"]]
-    assert fleet("hold", "off", "--all").status == 0
+    assert fleet("hold", "off", "--all", "-y").status == 0
     assert not any(fleet.daemon(name).hold_flag for name in ("held", "up"))
 
 
@@ -56,14 +56,14 @@ def test_signal(fleet: Fleet) -> None:
     farm.add("held", daemon("2.6.14", hold=True))
     farm.add("up", daemon("2.7.6", ["a"]))
     fleet.start(farm)
-    result = fleet("signal", "SIGUSR1", "--all")
+    result = fleet("signal", "SIGUSR1", "--all", "--yes")
     assert result.status == 1
     assert [line.split() for line in result.out.splitlines()[1:]] == [["up", "SIGUSR1", "CONNECTED", "thrown"]]
     assert result.err.splitlines()[:2] == [
         "command-failed: held: the daemon is in hold and ignores SIGUSR1; nothing was sent",
         "  try: bring it up with fleet hold release",
     ]
-    again = fleet("signal", "SIGHUP", "-l", "up", "-q")
+    again = fleet("signal", "SIGHUP", "-l", "up", "-q", "--yes")
     assert again.status == 1
     assert again.err.startswith("command-failed: up: the daemon is restarting already; SIGHUP was not sent (try: wait ")
     assert "signal SIGHUP" not in fleet.daemon("up").executed
@@ -77,8 +77,8 @@ def test_signal(fleet: Fleet) -> None:
         (("verb", "-1"), "'-1' is not a number that 'verb' takes\n  it takes a whole number from 0 to 15\n"),
         (("verb", ""), "'' is not a number that 'verb' takes\n  it takes a whole number from 0 to 15\n"),
         (("mute", "-1"), "'-1' is not a number that 'mute' takes\n  it takes a whole number from 0 on\n"),
-        (("mute", "--no"), "No such option: --no\n  fleet mute --help shows what it takes\n"),
-        (("verb", "-z"), "No such option: -z\n  fleet verb --help shows what it takes\n"),
+        (("mute", "--no"), "No such option: --no\n  fleet mute --help shows what it takes; behind -- everything is an argument\n"),
+        (("verb", "-z"), "No such option: -z\n  fleet verb --help shows what it takes; behind -- everything is an argument\n"),
         (("signal", "BOGUS"),
          "'BOGUS' is not a signal that OpenVPN takes\n  signals are SIGHUP, SIGTERM, SIGUSR1, SIGUSR2\n"),
         (("signal", "sigusr1"),
@@ -132,7 +132,7 @@ def test_a_change_that_one_server_refuses_is_done_on_the_others(fleet: Fleet) ->
     farm.add("b", daemon())
     fleet.start(farm)
     farm["b"].closed = True
-    result = fleet("verb", "5", "--all")
+    result = fleet("verb", "5", "--all", "--yes")
     assert result.status == 4
     assert fleet.daemon("a").verb == 5
     assert result.err.splitlines()[0].startswith("management-closed: b: ")

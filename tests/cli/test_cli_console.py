@@ -42,6 +42,10 @@ def open_console(screen: Tmux, servers: Servers, *args: str, prompt: str) -> Non
     screen.wait_for(prompt)
 
 
+def last_line(screen: Tmux) -> str:
+    return [line for line in screen.text.splitlines() if line.strip()][-1]
+
+
 def history(tmp_path: Path) -> str:
     return (tmp_path / "state" / "fleet" / "console_history").read_text()
 
@@ -91,7 +95,10 @@ def test_messages_come_above_the_line_that_is_typed(screen: Tmux, servers: Serve
     servers.do(lambda: servers.farm["edge-2"].daemon.signal("SIGUSR1"))
     seen = screen.wait_for("CONNECTED")
     assert "STATE RECONNECTING SIGUSR1" in seen
-    assert [line for line in seen.splitlines() if line.strip()][-1] == "edge-[1-2] (2)> half a line"
+    until = time.monotonic() + WAIT_TIMEOUT  # the line is drawn again behind the message
+    while last_line(screen) != "edge-[1-2] (2)> half a line":
+        assert time.monotonic() < until, screen.text
+        time.sleep(0.02)
     screen.type("C-c")  # clears the line, and nothing is sent
     screen.wait_for("edge-[1-2] (2)>", times=3)
     screen.line("pid")
@@ -130,7 +137,7 @@ def test_what_is_refused_is_not_sent(screen: Tmux, servers: Servers, tmp_path: P
         ("frobnicate now", "with fleet exec --reply"),
         ("verb 9", "this console is read-only"),
         ("verb foo", "'foo' is not a number"),
-        ("client-auth 0 1", "takes every line behind it"),
+        ("client-auth 0 1", "this console is read-only"),
         ('kill "open', "quot"),
     ):
         screen.line(line)
@@ -141,6 +148,40 @@ def test_what_is_refused_is_not_sent(screen: Tmux, servers: Servers, tmp_path: P
     assert screen.exit_status() == 0
     assert not set(servers.executed("edge-1")) - {"version", "help", "pid", "state"}
     assert "frobnicate" not in history(tmp_path)
+
+
+def test_lines_behind_a_command_are_asked_for_up_to_their_end(screen: Tmux, servers: Servers, tmp_path: Path) -> None:
+    open_console(screen, servers, "edge-1", prompt="edge-1>")
+    screen.line("client-auth 0 1")
+    screen.wait_for("lines up to END>")
+    screen.line('push "route 10.0.0.0 255.0.0.0"')
+    screen.wait_for("lines up to END>", times=2)
+    screen.line("END")
+    screen.wait_for("client-auth command failed")  # nobody waits there
+    screen.line("rsa-sig")
+    screen.wait_for("lines up to END>", times=3)
+    screen.type("C-c")  # drops the command
+    screen.line("mute")
+    screen.wait_for("mute=0")
+    screen.type("C-d")
+    assert screen.exit_status() == 0
+    assert "rsa-sig" not in servers.executed("edge-1")
+    assert "push" not in history(tmp_path)
+
+
+def test_what_would_do_harm_is_not_sent(screen: Tmux, servers: Servers) -> None:
+    daemon = servers.farm["edge-1"].daemon
+    servers.do(lambda: [setattr(daemon, "hold_flag", True), daemon.restart("SIGUSR1")])
+    open_console(screen, servers, "edge-1", prompt="edge-1>")
+    screen.line("signal SIGUSR1")
+    screen.wait_for("in hold and ignores SIGUSR1; nothing was sent")
+    screen.line("kill col:on")
+    screen.wait_for("fleet kill")
+    screen.line("pid")
+    screen.wait_for("pid=")
+    screen.type("C-d")
+    assert screen.exit_status() == 0
+    assert not any(line.startswith(("signal", "kill")) for line in servers.executed("edge-1"))
 
 
 def test_secrets_are_not_remembered(screen: Tmux, servers: Servers, tmp_path: Path) -> None:

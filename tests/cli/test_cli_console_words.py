@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.cli.prompt import completions, history_file
+from fleet.cli.prompt import HISTORY_LIMIT, HISTORY_SIZE_LIMIT, _history, completions, history_file
 from fleet.errors import UsageError
 from fleet.management.commands import COMMANDS
-from fleet.operations.console import may_be_remembered, read_line, wants_secret
+from fleet.operations.console import may_be_remembered, read_line, wants_lines, wants_secret
 
 
 def test_commands_complete_first_and_then_what_they_take() -> None:
@@ -45,7 +45,8 @@ def test_a_blank_line_is_none() -> None:
         ("verb x", 1, False, "'x' is not a number"),
         ("verb 4", 1, True, "read-only"),
         ("client-kill 5", 2, False, "would go to 2"),
-        ("client-auth 5 1", 1, False, "until END"),
+        ("client-auth 5 1\npush x", 2, False, "would go to 2"),
+        ("client-auth 5 1\npid", 1, False, "begins with the command 'pid'"),
         ("exit", 1, False, "ends the session"),
         ("kill 'open", 1, False, "quot"),
     ],
@@ -53,6 +54,33 @@ def test_a_blank_line_is_none() -> None:
 def test_a_line_is_refused(text: str, servers: int, readonly: bool, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         read_line(text, servers, readonly=readonly)
+
+
+def test_lines_behind_a_command_are_part_of_it() -> None:
+    command = read_line("client-auth 5 1\npush x\nEND", 1)
+    assert command is not None
+    assert (command.arguments, command.body) == (("5", "1"), ("push x",))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"), [("client-auth 5 1", True), ("rsa-sig", True), ("client-auth-nt 5 1", False), ("  ", False)]
+)
+def test_which_commands_take_lines(text: str, lines: bool) -> None:
+    assert wants_lines(text, 1) is lines
+
+
+@pytest.mark.parametrize(
+    ("text", "servers", "readonly", "words"),
+    [
+        ("client-auth 5", 1, False, "takes 2 arguments"),
+        ("client-auth x 1", 1, False, "'x' is not a number"),
+        ("client-auth 5 1", 2, False, "would go to 2"),
+        ("pk-sig", 1, True, "read-only"),
+    ],
+)
+def test_a_line_is_refused_before_others_are_typed(text: str, servers: int, readonly: bool, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        wants_lines(text, servers, readonly=readonly)
 
 
 def test_a_client_id_is_fine_where_there_is_one_server() -> None:
@@ -104,3 +132,38 @@ def test_the_history_is_in_the_state_folder() -> None:
     assert history_file({"XDG_STATE_HOME": "/var/state"}, home) == Path("/var/state/fleet/console_history")
     default = home / ".local/state/fleet/console_history"
     assert history_file({}, home) == history_file({"XDG_STATE_HOME": "relative"}, home) == default
+
+
+def kept(file: Path) -> list[str]:
+    history = _history(file, lambda _line: True)
+    return list(history.load_history_strings())  # the newest first
+
+
+def test_the_history_is_for_its_user_alone(tmp_path: Path) -> None:
+    file = tmp_path / "fleet" / "history"
+    _history(file, lambda line: line != "secret").append_string("pid")
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    file.chmod(0o644)
+    assert kept(file) == ["pid"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_history_keeps_its_last_lines(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    history = _history(file, lambda _line: True)
+    for number in range(HISTORY_LIMIT + 5):
+        history.store_string(f"verb {number}")
+    expected = [f"verb {number}" for number in range(HISTORY_LIMIT + 4, 4, -1)]
+    assert kept(file) == expected
+    size = file.stat().st_size
+    assert kept(file) == expected
+    assert file.stat().st_size == size
+    _history(file, lambda _line: True).store_string("pid")
+    assert kept(file)[:2] == ["pid", expected[0]]
+
+
+def test_a_file_that_fleet_did_not_write_is_begun_anew(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    file.write_bytes(b"\n+" + b"x" * HISTORY_SIZE_LIMIT)
+    assert kept(file) == []
+    assert file.stat().st_size == 0

@@ -16,7 +16,7 @@ from support.background import Run, Servers, servers
 
 __all__ = ["servers"]
 
-HOUSEKEEPING = {"pid", "state"}
+HOUSEKEEPING = {"pid", "state", "version"}
 """What fleet asks by itself."""
 
 
@@ -50,7 +50,7 @@ def test_equal_answers_are_folded(eight: Servers) -> None:
 
 
 def test_several_commands_go_over_one_session_in_their_order(eight: Servers) -> None:
-    run = eight.fleet("exec", "verb 4", "mute", "verb", "-l", "eu")
+    run = eight.fleet("exec", "verb 4", "mute", "verb", "-l", "eu", "--yes")
     assert run.exit_status == 0, run.stderr
     assert run.stdout == (
         "verb 4\n  edge-[1-4] (4): verb level changed\nmute\n  edge-[1-4] (4): mute=0\nverb\n  edge-[1-4] (4): verb=4\n"
@@ -76,7 +76,7 @@ def test_json_has_the_structure_where_fleet_knows_it(eight: Servers) -> None:
 
 
 def test_the_first_command_that_fails_is_the_last_that_is_sent(eight: Servers) -> None:
-    run = eight.fleet("exec", "mute 7", "push-update-broad '-dns'", "verb 4", "-l", "edge-1,edge-5", "--json")
+    run = eight.fleet("exec", "mute 7", "push-update-broad '-dns'", "verb 4", "-l", "edge-1,edge-5", "--json", "-y")
     assert run.exit_status == 1
     for name in ("edge-1", "edge-5"):
         replies = results(run)[name]["replies"]
@@ -101,7 +101,7 @@ def test_what_was_answered_before_the_failure_is_shown(eight: Servers) -> None:
 
 def test_an_answer_that_never_comes(eight: Servers) -> None:
     eight.do(lambda: setattr(eight.farm["edge-1"], "faults", Faults(reply=ReplyFault.SILENCE, command="mute")))
-    run = eight.fleet("exec", "verb", "mute 5", "pid", "-l", "edge-1,edge-2", "--json", "--reply-timeout", "1s")
+    run = eight.fleet("exec", "verb", "mute 5", "pid", "-l", "edge-1,edge-2", "-y", "--json", "--reply-timeout", "1s")
     assert run.exit_status == 4
     first, second = json.loads(run.stdout)["servers"]
     assert [reply["status"] for reply in first["result"]["replies"]] == ["ok", "unanswered", "not_sent"]
@@ -158,7 +158,11 @@ def test_a_reply_that_is_declared_to_be_none_and_comes_all_the_same(eight: Serve
         (["exec", "pid", "verb 4"], "say which"),
         (["exec", "pid", "verb 4", "--all", "--readonly"], "read-only"),
         (["exec", "client-kill 0", "-l", "eu"], "4 servers are meant: edge-[1-4]"),
-        (["exec", "client-auth 0 1", "-l", "edge-1"], "until END"),
+        (["exec", "client-auth 0 1\npush x", "-l", "eu"], "4 servers are meant: edge-[1-4]"),
+        (["exec", "client-auth 0 1\npush x\nEND\npush y", "-l", "edge-1"], "is END"),
+        (["exec", "client-auth 0 1\npid", "-l", "edge-1"], "begins with the command 'pid'"),
+        (["exec", "client-auth 0 1\npush x", "-l", "edge-1", "--readonly"], "read-only"),
+        (["exec", "kill col:on", "--all"], "fleet kill"),
         (["exec", "password Auth s3cr3t", "-l", "edge-1"], "fleet unlock"),
         (["client-kill", "0"], "say which"),
         (["client-kill", "0", "-l", "eu"], "name one server with -l"),
@@ -166,7 +170,7 @@ def test_a_reply_that_is_declared_to_be_none_and_comes_all_the_same(eight: Serve
         (["client-kill", "-1", "-l", "edge-1"], "'-1' is not"),
         (["client-kill", "0", "BOOM", "-l", "edge-1"], "RESTART or HALT"),
         (["client-auth-nt", "0", "1", "--all"], "client by its ID"),
-        (["push-update-cid", "0", "-dns", "--all"], "client by its ID"),
+        (["push-update-cid", "--all", "--", "0", "-dns"], "client by its ID"),
         (["auth-retry", "maybe", "--all"], "maybe"),
         (["auth-retry", "interact"], "say which"),
         (["forget-passwords"], "say which"),
@@ -201,6 +205,60 @@ def test_a_log_that_feeds_itself_is_not_switched_on(eight: Servers) -> None:
     assert "locks the session" in first["error"]["message"]
     assert second["status"] == "ok"
     assert "log on" not in sent(eight, "edge-1")
+
+
+def test_lines_follow_a_command_and_the_next_command_is_none_of_them(eight: Servers) -> None:
+    run = eight.fleet("exec", "client-auth 0 1\npush x\nEND", "verb 4", "-l", "edge-1", "--json")
+    assert run.exit_status == 1
+    first, second = results(run)["edge-1"]["replies"]
+    assert (first["command"], first["kind"], second["status"]) == ("client-auth 0 1", "fenced", "not_sent")
+    assert first["error"]["message"] == "client-auth command failed"  # nobody waits there
+    assert sent(eight, "edge-1") == ["client-auth 0 1"]
+
+
+@pytest.mark.parametrize("name", ["rsa-sig", "pk-sig", "certificate"])
+def test_lines_that_nobody_asked_for_are_refused_with_their_command(eight: Servers, name: str) -> None:
+    run = eight.fleet("exec", f"{name}\nTUlJQg==\nTUlJQg==", "-l", "edge-1")
+    assert run.exit_status == 1
+    assert run.stderr.startswith(f"command-failed: edge-1: The {name} command is not currently available")
+    assert eight.fleet("exec", "pid", "-l", "edge-1").exit_status == 0
+
+
+@pytest.mark.parametrize("name", ["edge-1", "edge-4"])
+def test_a_filter_of_packets_where_the_daemon_has_one(eight: Servers, name: str) -> None:
+    run = eight.fleet("exec", "client-pf 0\n[CLIENTS DROP]\n[END]", "-l", name)
+    assert run.exit_status == 1
+    words = "'client-pf' wants OpenVPN 2.1 to 2.5" if name == "edge-1" else "client-pf command failed"
+    assert words in run.stderr
+
+
+@pytest.mark.parametrize(("name", "status"), [("edge-4", 0), ("edge-1", 0), ("edge-5", 1)])
+def test_an_address_is_not_sent_to_a_daemon_that_reads_it_as_a_name(eight: Servers, name: str, status: int) -> None:
+    daemon = eight.farm[name].daemon
+    twins = [SimulatedClient("10.1.1.1"), SimulatedClient("bob", "10.1.1.1")]
+    eight.do(lambda: [daemon.connect(twin) for twin in twins])
+    address = f"10.1.1.1:{daemon.instances[-1].port}"
+    run = eight.fleet("exec", f"kill {address}", "-l", name)
+    assert run.exit_status == status, run.stderr
+    assert ("10.1.1.1" in daemon.common_names(), "bob" in daemon.common_names()) == (True, bool(status))
+    if status:
+        assert f"try: fleet kill {address}" in run.stderr
+        assert not any(line.startswith("kill") for line in sent(eight, name))
+        forced = eight.fleet("exec", f"kill {address}", "-l", name, "--force")
+        assert (forced.exit_status, "10.1.1.1" in daemon.common_names()) == (0, False)
+
+
+def test_a_signal_that_does_other_than_it_says_is_not_sent(eight: Servers) -> None:
+    daemon = eight.farm["edge-1"].daemon
+    eight.do(lambda: [setattr(daemon, "hold_flag", True), daemon.restart("SIGUSR1")])
+    run = eight.fleet("exec", "signal SIGUSR1", "pid", "-l", "edge-1", "--json")
+    assert run.exit_status == 1
+    assert "in hold and ignores SIGUSR1" in json.loads(run.stdout)["servers"][0]["error"]["message"]
+    assert [reply["status"] for reply in results(run)["edge-1"]["replies"]] == ["failed", "not_sent"]
+    assert "signal SIGUSR1" not in sent(eight, "edge-1")
+    forced = eight.fleet("exec", "signal SIGUSR1", "-l", "edge-1", "--force")
+    assert (forced.exit_status, "is currently ignored" in forced.stderr) == (1, True)
+    assert "signal SIGUSR1" in sent(eight, "edge-1")
 
 
 # One command each
@@ -256,18 +314,18 @@ def test_client_kill_of_one_client_of_one_server(eight: Servers) -> None:
         (["needok", "token-insertion-request", "ok"], "needok token-insertion-request ok"),
         (["needstr", "name", "Zoë 北京"], 'needstr name "Zoë 北京"'),
         (["push-update-broad", "route 10.7.0.0, -dns"], 'push-update-broad "route 10.7.0.0, -dns"'),
-        (["push-update-cid", "3", "-dns"], "push-update-cid 3 -dns"),
+        (["push-update-cid", "--", "3", "-dns"], "push-update-cid 3 -dns"),
     ],
 )
 def test_changes_are_spelled_as_the_daemon_reads_them(eight: Servers, args: list[str], line: str) -> None:
-    run = eight.fleet(*args, "-l", "edge-5")
+    run = eight.fleet(args[0], "-l", "edge-5", *args[1:])
     assert run.exit_status == 1  # nobody waits for that there
     assert run.stderr.startswith("command-failed: edge-5: ")
     assert sent(eight, "edge-5") == [line]
 
 
 def test_forget_passwords(eight: Servers) -> None:
-    run = eight.fleet("forget-passwords", "-l", "eu")
+    run = eight.fleet("forget-passwords", "-l", "eu", "--yes")
     assert (run.exit_status, run.stdout) == (0, "edge-[1-4] (4): Passwords were forgotten\n")
 
 
@@ -285,7 +343,7 @@ def test_secrets_come_from_a_file_or_a_command(eight: Servers, tmp_path: Path, n
 
 
 def test_a_secret_command_may_differ_by_server(eight: Servers) -> None:
-    eight.fleet("password", "Auth", "--secret-command", "echo {realm}-of-{server}", "-l", "edge-1,edge-2")
+    eight.fleet("password", "Auth", "--secret-command", "echo {realm}-of-{server}", "-l", "edge-1,edge-2", "-y")
     assert [sent(eight, name) for name in ("edge-1", "edge-2")] == [
         ["password Auth Auth-of-edge-1"],
         ["password Auth Auth-of-edge-2"],

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
 import signal
 import sys
+import termios
+from array import array
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +23,10 @@ from fleet.cli.main import run
 from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import SimulatedDaemon
 from fleet.demo.farm import Farm
+from fleet.demo.serve import Faults
 from fleet.demo.workspace import Workspace
+from fleet.journal.places import state_folder
+from fleet.journal.record import recent_runs
 from support.farm import StartFarm
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +40,25 @@ async def until(condition: Callable[[], object]) -> None:
     """Waits for what the other side does; the test's own timeout is the limit."""
     while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
         await asyncio.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Equal to every text that begins with it."""
+
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and other.startswith(self.text)
+
+    __hash__ = None  # type: ignore[assignment]  # equal to too many
+
+
+def has_something(pipe: int) -> bool:
+    """Whether a program has written something that nobody has read yet."""
+    waiting = array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return waiting[0] > 0
 
 
 class Process:
@@ -49,6 +76,10 @@ class Process:
     async def _read(self, name: str, stream: asyncio.StreamReader | None) -> None:
         while stream is not None and (data := await stream.read(4096)):
             setattr(self, name, getattr(self, name) + data.decode())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -70,7 +101,13 @@ class Process:
         await asyncio.gather(*self._readers)
 
     async def attached(self, count: int) -> None:
-        await until(lambda: len(re.findall(r"^\+ ", self.stderr, re.MULTILINE)) >= count)
+        await self.says(rf"(?s)(^\+ .*?){{{count}}}")
+
+    async def says(self, pattern: str) -> None:
+        """Waits for something on stderr; an end without it is a failure."""
+        said = re.compile(pattern, re.MULTILINE)
+        await until(lambda: said.search(self.stderr) or self._process.returncode is not None)
+        assert said.search(self.stderr), self.stderr
 
     @property
     def lines(self) -> list[str]:
@@ -128,7 +165,7 @@ async def test_the_log_level_is_put_back_however_it_is_ended(
 ) -> None:
     workspace = await start_farm(farm)
     farm["edge-2"].daemon.verb = 6
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all") as process:
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
         await process.attached(3)
         assert [farm[name].daemon.verb for name in SERVERS] == [5, 6, 5]
         process.send(number)
@@ -139,7 +176,7 @@ async def test_the_log_level_is_put_back_however_it_is_ended(
 async def test_the_log_level_is_put_back_where_nobody_reads_any_more(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     reading, writing = os.pipe()
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", stdout=writing) as process:
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
         os.close(writing)
         await process.attached(3)
         os.close(reading)  # and nothing is logged: it is noticed all the same
@@ -155,7 +192,7 @@ async def test_the_log_level_is_put_back_where_the_reader_has_stopped_reading(
     workspace = await start_farm(farm)
     reading, writing = os.pipe()
     try:
-        async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", stdout=writing) as process:
+        async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
             os.close(writing)
             await process.attached(3)
             for number in range(250):
@@ -171,7 +208,7 @@ async def test_the_log_level_is_put_back_where_the_reader_has_stopped_reading(
 
 async def test_a_log_level_that_cannot_be_put_back_is_told(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--release-every", "1h") as process:
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--release-every", "1h") as process:
         await process.attached(3)
         lose(farm, "edge-2")
         farm["edge-2"].closed = True
@@ -185,10 +222,26 @@ async def test_a_log_level_that_cannot_be_put_back_is_told(farm: Farm, start_far
     assert "is held and given to others every 3600 s" in process.stderr
 
 
+async def test_who_leaves_at_once_is_told_which_log_levels_stay(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--tail", "0") as process:
+        await process.attached(3)
+        freeze(farm, "edge-2")
+        process.send(signal.SIGINT)
+        await process.says("^interrupted: putting log levels back")
+        await until(lambda: [farm[name].daemon.verb for name in SERVERS] == [3, 5, 3])
+        await asyncio.sleep(0.2)  # the answers are on their way
+        process.send(signal.SIGTERM)
+        assert await process.status() == 130
+    told = process.stderr.splitlines()
+    assert told[-1] == "left changed: edge-2: the log level was raised from 3 to 5 (fleet verb 3 sets it)"
+    assert sum(line.startswith("left changed") for line in told) == 1
+
+
 async def test_a_full_disk_ends_it_and_the_log_level_is_put_back(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     full = os.open("/dev/full", os.O_WRONLY)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", stdout=full) as process:
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=full) as process:
         os.close(full)
         assert await process.status() == 1
     assert "stdout cannot be written to: No space left on device" in process.stderr
@@ -248,6 +301,13 @@ async def test_with_force_a_daemon_that_admits_users_is_followed_with_a_warning(
     assert not {"state on", "echo on"} & set(farm["edge-1"].daemon.executed)
 
 
+def freeze(farm: Farm, name: str) -> None:
+    """The daemon hangs: it reads nothing more, in this session or another."""
+    session: Any = farm[name].daemon._session
+    session.receive = lambda _data: []
+    farm[name].faults = Faults(greeting=b"")
+
+
 def lose(farm: Farm, name: str) -> None:
     """The management session is lost, the daemon goes on."""
     session = farm[name].daemon._session
@@ -271,6 +331,156 @@ async def test_one_server_that_is_down_or_busy_does_not_stop_the_others(farm: Fa
         assert await process.status() == 130
 
 
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("--timeout", "2s"), 4, "run-timeout: edge-2: the 2 s of the whole run were over; it was waiting for"),
+        ((), 130, "interrupted: edge-2: interrupted; it was waiting for the greeting of "),
+    ],
+)
+async def test_a_server_that_was_never_followed_is_named_at_the_end(
+    farm: Farm, start_farm: StartFarm, args: tuple[str, ...], status: int, said: str
+) -> None:
+    workspace = await start_farm(farm)
+    await farm["edge-2"].occupy()
+    async with fleet(workspace, "state", "--follow", *args, "--reply-timeout", "60s") as process:
+        await process.attached(2)
+        if not args:
+            process.send(signal.SIGINT)
+        assert await process.status() == status
+    assert re.findall(r"^[a-z-]+: edge-.*$", process.stderr, re.MULTILINE) == [Prefix(said)]
+
+
+async def test_quiet_is_a_line_for_each_server_that_was_not_followed(farm: Farm, start_farm: StartFarm) -> None:
+    farm.hosts["edge-1"].accepts_key = False
+    farm["edge-3"].closed = True
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "state", "--follow", "-q", "--timeout", "3s") as process:
+        await until(lambda: process.stdout)
+        assert await process.status() == 4
+    assert process.stderr.splitlines() == [Prefix("auth-failed: edge-1: "), Prefix("management-closed: edge-3: ")]
+
+
+# --- other runs of fleet on this machine
+
+
+async def test_who_is_followed_by_another_run_is_waited_for(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--tail", "0", "edge-1") as first:
+        await first.attached(1)
+        async with fleet(workspace, "log", "--follow", "--lock-timeout", "100ms", "--tail", "0") as second:
+            await second.says(
+                r"^- edge-1 \(locked\): another run of fleet holds this server's management port: "
+                rf"pid {first.pid} \(.*, 'fleet .*log --follow --tail 0 edge-1', since .*Z\)$"
+            )
+            await second.attached(2)
+            first.send(signal.SIGINT)
+            assert await first.status() == 130
+            await second.attached(3)
+            assert second.stderr.count("(locked)") == 1
+    assert farm["edge-1"].sessions == 2
+
+
+async def test_a_released_session_is_released_to_other_runs_too(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--release-every", "500ms", "--tail", "0", "edge-1") as first:
+        await first.attached(1)
+        async with fleet(workspace, "pid", "edge-1", "--lock-timeout", "60s") as second:
+            assert await second.status() == 0
+        farm["edge-1"].daemon.log("still there")
+        await until(lambda: first.lines)
+    assert "- edge-1" not in first.stderr
+
+
+# --- what is kept of a follow
+
+
+def audit() -> list[dict[str, Any]]:
+    path = state_folder(os.environ) / "audit.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_a_raised_log_level_is_in_the_audit(farm: Farm, start_farm: StartFarm) -> None:
+    farm["edge-2"].daemon.verb = 6
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
+        await process.attached(3)
+        process.send(signal.SIGINT)
+        assert await process.status() == 130
+    kept = {line["server"]: (line["status"], line["sent"], line["unconfirmed"]) for line in audit()}
+    assert kept == {
+        "edge-1": ("ok", ["verb 5", "verb 3"], None),
+        "edge-2": ("ok", [], None),
+        "edge-3": ("ok", ["verb 5", "verb 3"], None),
+    }
+
+
+async def test_a_log_level_that_stays_is_in_the_audit(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "-l", "edge-2") as process:
+        await process.attached(1)
+        lose(farm, "edge-2")
+        farm["edge-2"].closed = True
+        await process.says(r"^- edge-2 \(")
+        process.send(signal.SIGINT)
+        assert await process.status() == 130
+    (line,) = audit()
+    assert (line["server"], line["status"], line["sent"]) == ("edge-2", "failed", ["verb 5"])
+    assert line["error"]["message"].startswith("the log level was raised from 3 to 5")
+
+
+async def test_a_follow_is_in_the_history(farm: Farm, start_farm: StartFarm) -> None:
+    farm["edge-3"].closed = True
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "state", "--follow") as process:
+        await process.attached(2)
+        process.send(signal.SIGINT)
+        assert await process.status() == 130
+    (run_kept,) = recent_runs(state_folder(os.environ))
+    assert (run_kept.command, run_kept.changes, run_kept.exit_status) == ("state", False, 130)
+    assert {server.name: server.status for server in run_kept.servers} == {
+        "edge-1": "ok",
+        "edge-2": "ok",
+        "edge-3": "unreachable",
+    }
+    assert audit() == []
+
+
+def test_without_a_place_for_locks_no_log_level_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = tmp_path / "inventory.yaml"
+    inventory.write_text('all: {hosts: {edge-1: {connection: local, management: "127.0.0.1:1"}}}\n')
+    monkeypatch.setenv("FLEET_INVENTORY", str(inventory))
+    (tmp_path / "fleet").mkdir()
+    (tmp_path / "fleet").chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert run(["log", "--follow", "--verb", "5", "-l", "edge-1"]) == 2
+    (kept,) = recent_runs(state_folder(os.environ))
+    assert (kept.changes, kept.exit_status, [server.sent for server in kept.servers]) == (True, 2, [()])
+
+
+# --- a raised log level is shown and asked for as every change
+
+
+async def test_a_raised_log_level_is_previewed(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--dry-run") as process:
+        assert await process.status() == 0
+    assert [line.split()[0] for line in process.stdout.splitlines()] == ["SERVER", *SERVERS]
+    assert process.stdout.count("verb 5") == 3
+    assert not any("verb 5" in farm[name].daemon.executed for name in SERVERS)
+    assert audit() == []
+
+
+async def test_without_a_terminal_several_log_levels_are_raised_with_yes_only(
+    farm: Farm, start_farm: StartFarm
+) -> None:
+    workspace = await start_farm(farm)
+    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all") as process:
+        assert await process.status() == 2
+    assert "log changes 3 servers, and there is no terminal to ask at" in process.stderr
+    assert not any("verb 5" in farm[name].daemon.executed for name in SERVERS)
+
+
 async def test_where_no_server_can_be_followed_it_goes_on_trying_and_says_so(farm: Farm, start_farm: StartFarm) -> None:
     for name in SERVERS:
         farm[name].closed = True
@@ -285,7 +495,7 @@ async def test_where_no_server_can_be_followed_it_goes_on_trying_and_says_so(far
 
 async def test_a_follow_that_ends_with_its_time_did_what_was_asked(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--timeout", "3s", "-q", "--all", "--verb", "4") as process:
+    async with fleet(workspace, "log", "--follow", "-y", "--timeout", "3s", "-q", "--all", "--verb", "4") as process:
         assert await process.status() == 0
     assert process.stderr == ""
     assert [farm[name].daemon.verb for name in SERVERS] == [3, 3, 3]
@@ -304,6 +514,33 @@ async def test_no_follow_prints_what_there_is_and_tells_who_failed(farm: Farm, s
     assert sorted(line[:6] for line in process.lines) == ["edge-1", "edge-2"]
     assert "management-closed: edge-3: " in process.stderr
     assert not re.search(r"^[+-] ", process.stderr, re.MULTILINE)
+
+
+async def test_no_follow_merges_the_lines_of_all_servers_by_their_time(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    begin = 1_700_000_000.0
+    for number in range(6):
+        farm[SERVERS[number % 2]].daemon._log_at(begin + number, f"line {number}")
+    async with fleet(workspace, "log", "--no-follow", "--tail", "3", "edge-1", "edge-2", "-e", "^line") as process:
+        assert await process.status() == 0
+    assert re.findall(r"(edge-\d).*(line \d)$", process.stdout, re.MULTILINE) == [
+        (SERVERS[number % 2], f"line {number}") for number in range(6)
+    ]
+
+
+async def test_what_nobody_reads_on_is_ended_by_ctrl_c(farm: Farm, start_farm: StartFarm) -> None:
+    workspace = await start_farm(farm)
+    for number in range(250):  # more than a pipe takes
+        farm["edge-1"].daemon.log(f"{number} {'x' * 400}")
+    reading, writing = os.pipe()
+    try:
+        async with fleet(workspace, "log", "--no-follow", "--tail", "all", stdout=writing) as process:
+            os.close(writing)
+            await until(lambda: has_something(reading))
+            process.send(signal.SIGINT)
+            assert await process.status() == 130
+    finally:
+        os.close(reading)
 
 
 async def test_lines_of_json_for_programs(farm: Farm, start_farm: StartFarm) -> None:
@@ -370,10 +607,11 @@ async def test_colour_only_where_it_is_wanted(farm: Farm, start_farm: StartFarm)
     [
         (("log", "--follow", "--verb", "8", "--all"), "--verb 8 would lock the management session"),
         (("log", "--follow", "--verb", "5"), "this changes daemons: say which"),
+        (("--serial", "1", "log", "--follow", "--verb", "5", "--all"), "servers are followed all at once"),
         (("log", "--follow", "--verb", "5", "--all", "--readonly"), "this run is read-only"),
         (("log", "--verb", "5", "--all"), "--verb and --release-every are for following"),
-        (("log", "--follow", "--release-every", "soon"), "--release-every: 'soon' is not a duration"),
-        (("log", "--follow", "--release-every", "0"), "--release-every: a duration is more than 0"),
+        (("log", "--follow", "--release-every", "soon"), "'--release-every': 'soon' is not a duration"),
+        (("log", "--follow", "--release-every", "0"), "'--release-every': a duration is more than 0"),
         (("log", "--follow", "--level", "X"), "'X' is not a level of log lines"),
         (("log", "--follow", "-e", "("), "-e is not a regular expression"),
         (("log", "--follow", "--tail", "few"), "'few' is not a number of lines"),

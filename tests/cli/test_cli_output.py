@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from cli.harness import Fleet, daemon, farm_with_a_server_down
-from fleet.cli.run import Interrupts
+from fleet.cli.asking import Interrupts
 from fleet.demo.farm import Farm
 from fleet.demo.serve import Faults
 from fleet.operations import queries
@@ -17,7 +17,7 @@ from fleet.operations.conversation import Conversation
 
 
 def test_quiet_is_silent_when_all_is_well(small: Fleet) -> None:
-    for args in (("status",), ("clients",), ("status", "--json"), ("pid", "-o", "ndjson"), ("verb", "3", "--all")):
+    for args in (("status",), ("clients",), ("status", "--json"), ("pid", "-o", "ndjson"), ("verb", "3", "--all", "--yes")):
         for command_line in (("-q", *args), (*args, "--quiet")):
             result = small(*command_line)
             assert (result.status, result.out, result.err) == (0, "", "")
@@ -194,7 +194,7 @@ def test_ctrl_c_while_the_outcomes_are_written(small: Fleet, monkeypatch: pytest
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fleet.cli.output.write", interrupted)
-    result = small("verb", "4", "--all")
+    result = small("verb", "4", "--all", "--yes")
     assert result.status == 130
     assert result.err == "interrupted while the outcomes were being written; every server has its own\n"
     assert small.daemon("edge-1").verb == 4

@@ -71,7 +71,7 @@ def test_a_change_goes_on_when_nobody_reads(fleet: Fleet) -> None:
     fleet.start(farm)
     reader, writer = os.pipe()
     os.close(reader)
-    result = fleet.child("verb", "4", "--all", "-o", "ndjson", "--forks", "1", stdout=writer)
+    result = fleet.child("verb", "4", "--all", "--yes", "-o", "ndjson", "--forks", "1", stdout=writer)
     os.close(writer)
     assert (result.status, result.err) == (0, "")
     assert [fleet.daemon(f"edge-{number}").verb for number in range(4)] == [4, 4, 4, 4]
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told(small: Fleet, args: tuple[str, ...]) -> None:
 def test_a_full_disk_does_not_hide_what_happened(small: Fleet) -> None:
     small.farm["edge-1"].closed = True
     with Path("/dev/full").open("wb") as full:
-        result = small.child("verb", "4", "--all", "-o", "ndjson", stdout=full)
+        result = small.child("verb", "4", "--all", "--yes", "-o", "ndjson", stdout=full)
     assert result.status == 4
     assert "management-closed: edge-1: " in result.err
     assert result.err.splitlines()[-1] == "stdout cannot be written to: No space left on device"
@@ -169,7 +169,7 @@ def interrupted(fleet: Fleet, number: signal.Signals, *args: str) -> tuple[int, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_interrupted_reports(small: Fleet, number: signal.Signals) -> None:
-    status, out, err = interrupted(small, number, "verb", "4", "--all", "--forks", "2", "-x", "gw/tcp")
+    status, out, err = interrupted(small, number, "verb", "4", "--all", "--yes", "--forks", "2", "-x", "gw/tcp")
     assert status == 130
     assert [line.split()[0] for line in out.splitlines()] == ["SERVER", "edge-1"]
     lines = err.splitlines()
@@ -182,7 +182,7 @@ def test_a_run_that_is_interrupted_reports(small: Fleet, number: signal.Signals)
 
 def test_an_interrupted_run_tells_what_was_not_attempted(small: Fleet) -> None:
     small.farm["edge-1"].faults = Faults(reply=ReplyFault.SILENCE, command="signal")
-    with small.spawn("signal", "SIGUSR2", "--all", "--forks", "1", "--json") as process:
+    with small.spawn("signal", "SIGUSR2", "--all", "--yes", "--forks", "1", "--json") as process:
         wait_until(lambda: executed(small, "edge-1", "signal SIGUSR2"))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=TIMEOUT)

@@ -422,3 +422,91 @@ async def test_a_confirmation_is_asked_for(add: AddDaemon, at_terminal: AtTermin
         await person.types("ok\n")
         run = await end(process)
     assert run.status == 0
+
+
+# Challenges
+
+SEALED = "SCRV1:Z29vZA==:MTIzNDU2"
+"""`good` and the code `123456`, as the management notes seal them."""
+
+FURTHER = "CRV1:R,E:5tate:YWxpY2U=:Enter the PIN"
+
+
+async def test_a_challenge_is_answered_by_a_command(waiting: Waiting, add: AddDaemon) -> None:
+    waiting.secret_file.write_text("good\n")
+    static = await add("static", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
+    further = login("alice", "good", further=FURTHER, answer="CRV1::5tate::123456")
+    await add("dynamic", client_mode=True, requests=[further], release="2.7.6")
+    args = ("--all", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    refused = await waiting(*args)
+    assert refused.status == 2
+    assert "--secret-file or --secret-command and --response-command" in refused.stderr
+    assert set(static.executed) == {"pid", "state"}
+    run = await waiting(*args, "--response-command", "echo 123456")
+    assert run.status == 0, run.stderr
+    assert run.results() == {"static": "connected", "dynamic": "connected"}
+    waited_for = run.servers()["dynamic"]["result"]["waited_for"]
+    assert [want["message"] for want in waited_for] == [None, "Enter the PIN"]
+    assert not any(secret in run.stdout + run.stderr for secret in ("123456", "5tate", SEALED))
+
+
+async def test_a_wrong_answer_is_not_tried_again(waiting: Waiting, add: AddDaemon) -> None:
+    waiting.secret_file.write_text("good\n")
+    daemon = await add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:1,Enter the code")])
+    args = ("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    run = await waiting(*args, "--response-command", "echo 1")
+    assert run.status == 1
+    assert "verification failed for 'Auth' (once)" in run.servers()["client"]["error"]["message"]
+    assert sum(line.startswith("password") for line in daemon.executed) == 1
+    assert daemon.phase is Phase.WAIT
+
+
+async def test_a_question_of_the_far_end_that_nobody_answers(waiting: Waiting, add: AddDaemon) -> None:
+    waiting.secret_file.write_text("good\n")
+    daemon = await add("client", client_mode=True, requests=[login("alice", "good", further=FURTHER, answer="x")])
+    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    assert run.status == 1
+    error = run.servers()["client"]["error"]
+    assert error["message"] == "it waits for 'Auth' challenge: Enter the PIN, and was not given it"
+    assert error["hint"].startswith("give --response-command, or run it in a terminal")
+    assert (daemon.phase, daemon.auth_retry) == (Phase.WAIT, "none")
+    failed = await waiting(
+        "client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--response-command", "false"
+    )
+    assert (failed.status, "exit status 1; it still waits for 'Auth' challenge" in failed.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("echo", [True, False])
+async def test_questions_at_the_terminal_are_asked_for_each_server(
+    add: AddDaemon, at_terminal: AtTerminal, echo: bool
+) -> None:
+    further = FURTHER if echo else FURTHER.replace("R,E", "R")
+    for name in ("edge-1", "edge-2"):
+        asks = login("alice", "good", further=further, answer="CRV1::5tate::123456")
+        await add(name, client_mode=True, requests=[asks])
+    async with at_terminal("--all", "--json", "--username", "alice") as (person, process):
+        await person.sees("edge-[1-2] (2): 'Auth' username/password: password: ")
+        await person.types("good\n")
+        person.hidden = not echo
+        await person.sees("edge-1: Enter the PIN: ")
+        await person.types("123456\n")
+        if echo:
+            await person.sees("123456")
+        await person.sees("edge-2: Enter the PIN: ")
+        await person.types("123456\n")
+        await person.sees("2 came up")
+        run = await end(process)
+    assert run.results() == {"edge-1": "connected", "edge-2": "connected"}
+
+
+async def test_a_question_along_with_the_password_at_the_terminal(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    daemon = await add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
+    async with at_terminal("client", "--json", "--username", "alice") as (person, process):
+        await person.sees("client: 'Auth' username/password: password: ")
+        await person.types("good\n")
+        await person.sees("client: Enter the code: ")
+        await person.types("\n")
+        run = await end(process)
+    assert run.status == 1
+    assert "nothing was given for it" in run.servers()["client"]["error"]["message"]
+    assert not any(line.startswith("password") for line in daemon.executed)

@@ -403,6 +403,7 @@ def test_client_pf_is_swallowed_up_to_end(clock: ManualClock) -> None:
         "ERROR: client-pf command failed",
         f"SUCCESS: pid={talk.daemon.pid}",
     ]
+    assert talk("client-pf foo\npid") == ["ERROR: cannot parse CID", f"SUCCESS: pid={talk.daemon.pid}"]
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------

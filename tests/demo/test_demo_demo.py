@@ -35,7 +35,7 @@ def test_every_command_behaves_and_nothing_is_left(temporary: Path, monkeypatch:
         "$ fleet status --all",
         "$ fleet clients gw.eu.example.net/udp",
         "$ fleet kill Test-Client",
-        "$ fleet verb 4 -l eu",
+        "$ fleet verb 4 -l eu --yes",
         "$ fleet status --all --json | head -n 24",
     ]
     assert f"$ export FLEET_INVENTORY={temporary}/fleet-demo-" in text

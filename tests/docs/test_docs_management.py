@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
+import typer
 
 from docs.markdown import pages
 from fleet.cli.main import build
@@ -67,9 +66,8 @@ MESSAGES = {
 
 
 def subcommands() -> set[str]:
-    command = get_command(build())
-    assert isinstance(command, TyperGroup)
-    return set(command.commands)
+    root = build()
+    return set(root.list_commands(typer.Context(root)))
 
 
 SUBCOMMANDS = subcommands()
@@ -111,11 +109,10 @@ def test_a_row_says_what_the_code_says(spec: CommandSpec) -> None:
     assert releases == (f"{wanted}, with {spec.needs}" if spec.needs else wanted)
     assert changing == changes(spec)
     named = set(re.findall(r"`fleet ([a-z-]+)", fleet))
-    assert named or fleet.startswith("not sent")
+    assert named
     assert named <= SUBCOMMANDS
     assert "exec" not in named or is_sent(spec.name)
     assert "console" not in named or spec.name in LEAVE or is_sent(spec.name, secrets=True)
-    assert fleet.startswith("not sent") == spec.body
     assert (spec.name in named) == (spec.name in SUBCOMMANDS)
 
 

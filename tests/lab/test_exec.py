@@ -38,7 +38,7 @@ def test_equal_answers_of_real_daemons_are_folded(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("as_before")
 def test_changes_and_questions_in_one_session(lab: Lab) -> None:
-    run = lab.fleet("exec", "verb 4", "verb", "mute 7", "mute", "verb 3", "-l", WORKING, "--json")
+    run = lab.fleet("exec", "verb 4", "verb", "mute 7", "mute", "verb 3", "-l", WORKING, "--yes", "--json")
     assert run.exit_status == 0, run.stderr
     for server in SITES:
         assert [reply["value"] for reply in replies(run, server)] == [
@@ -104,6 +104,11 @@ def test_lines_without_a_structure(lab: Lab) -> None:
         ("remote-entry-count", "not supported by the current daemon mode"),
         ("client-kill 4711", "client-kill command failed"),
         ("client-auth-nt 4711 1", "client-auth command failed"),
+        ('client-auth 4711 1\npush "route 10.0.0.0 255.0.0.0"\nEND', "client-auth command failed"),
+        ("rsa-sig\nTUlJQg==\nTUlJQg==", "The rsa-sig command is not currently available"),
+        ("pk-sig\nTUlJQg==", "The pk-sig command is not currently available"),
+        ("certificate\nTUlJQg==", "The certificate command is not currently available"),
+        ("client-pf 4711\n[CLIENTS DROP]\n[END]", "wants OpenVPN 2.1 to 2.5"),
         ("client-deny 4711 1 'no entry' sorry", "client-deny command failed"),
         ("needok token ok", "needok"),
         ("push-update-broad '-dns'", "wants OpenVPN 2.7 or later"),
@@ -121,7 +126,7 @@ def test_what_this_daemon_refuses_ends_the_list(lab: Lab, text: str, words: str)
 
 
 def test_an_unknown_command_with_a_declared_reply(lab: Lab) -> None:
-    run = lab.fleet("exec", "frobnicate", "--reply", "line", "-l", "edge-1,edge-2")
+    run = lab.fleet("exec", "frobnicate", "--reply", "line", "-l", "edge-1,edge-2", "--yes")
     assert run.exit_status == 1
     assert "edge-[1-2] (2): unknown command" in run.stderr
 
@@ -144,10 +149,10 @@ def test_help_lists_nothing_that_the_table_does_not_have(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("as_before")
 def test_settings_of_authentication(lab: Lab) -> None:
-    assert lab.fleet("auth-retry", "interact", "-l", "eu").exit_status == 0
+    assert lab.fleet("auth-retry", "interact", "-l", "eu", "--yes").exit_status == 0
     shown = lab.fleet("auth-retry", "-l", "eu", "--json").outcomes()
     assert {outcome["result"]["auth_retry"] for outcome in shown.values()} == {"interact"}
-    forgot = lab.fleet("forget-passwords", "-l", "eu")
+    forgot = lab.fleet("forget-passwords", "-l", "eu", "--yes")
     assert (forgot.exit_status, forgot.stdout.rpartition(": ")[2]) == (0, "Passwords were forgotten\n")
     assert lab.fleet("echo", "-l", "eu", "--json").exit_status == 0
 

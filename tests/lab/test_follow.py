@@ -157,7 +157,7 @@ def after_the_restart(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_the_log_level_is_put_back(lab: Lab, tmp_path: Path, number: signal.Signals) -> None:
     servers = ("edge-1", "sock", "vault", "inner")
     assert [lab.ask(server, "verb") for server in servers] == ["SUCCESS: verb=3\n"] * 4
-    argv = lab.fleet_argv("log", "--follow", "--verb", "5", "-l", ",".join(servers))
+    argv = lab.fleet_argv("log", "--follow", "--verb", "5", "--yes", "-l", ",".join(servers))
     with following(argv, lab.environment(), tmp_path) as fleet:
         fleet.attached(4)
         wait_until("more is logged", lambda: fleet.stdout.count("CMD 'verb 5'") >= 4)
@@ -237,10 +237,25 @@ def test_a_client_that_leaves_is_one_event_where_the_daemon_tells(tmp_path: Path
     assert "asks its management client to admit users" in fleet.stderr
 
 
+@pytest.mark.usefixtures("every_client")
+def test_a_sighup_resets_the_log_level_and_it_is_raised_again(lab: Lab, tmp_path: Path) -> None:
+    argv = lab.fleet_argv("log", "--follow", "--tail", "0", "--verb", "5", "-l", "edge-1")
+    with following(argv, lab.environment(), tmp_path) as fleet:
+        fleet.attached(1)
+        os.kill(lab.daemon_pid("edge-1"), signal.SIGHUP)
+        read_again = "SIGHUP[hard,] received, process restarting"
+        wait_until("it is raised again", lambda: "CMD 'verb 5'" in fleet.stdout.partition(read_again)[2])
+        wait_until("it is up", lambda: "Initialization Sequence Completed" in fleet.stdout)
+        assert fleet.end() == 130
+    assert lab.ask("edge-1", "verb") == "SUCCESS: verb=3\n"
+
+
 def test_log_follow_in_a_terminal(lab: Lab, tmp_path: Path) -> None:
     environment = {**lab.environment(), "TERM": "screen-256color"}
     with Tmux(tmp_path) as screen:
         screen.run(lab.fleet_argv("log", "--follow", "--verb", "4", "-l", "eu"), environment)
+        screen.wait_for("This raises the log level of 3 servers")
+        screen.line("y")
         screen.wait_for("+ edge-1")
         screen.wait_for("+ edge-2")
         screen.wait_for("+ sock")

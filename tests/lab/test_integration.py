@@ -248,7 +248,7 @@ def test_interrupted_run_reports(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("ordinary_verb")
 def test_verb_is_set_where_it_was_meant(lab: Lab) -> None:
-    run = lab.fleet("verb", "4", "-l", "eu")
+    run = lab.fleet("verb", "4", "-l", "eu", "--yes")
     assert run.exit_status == 0, run.stderr
     assert {server: lab.ask(server, "verb") for server in SITES} == {
         server: f"SUCCESS: verb={4 if site.group == 'eu' else 3}\n" for server, site in SITES.items()
@@ -259,7 +259,7 @@ def test_verb_is_set_where_it_was_meant(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("ordinary_verb")
 def test_verb_of_the_whole_fleet_reaches_those_that_can_be_reached(lab: Lab) -> None:
-    run = lab.fleet("verb", "5", "--all", "--json", *QUICKLY)
+    run = lab.fleet("verb", "5", "--all", "--json", "--yes", *QUICKLY)
     assert run.exit_status == 4
     assert run.json()["summary"]["ok"] == len(SITES)
     assert {lab.ask(server, "verb") for server in SITES} == {"SUCCESS: verb=5\n"}

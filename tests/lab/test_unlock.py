@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from lab.lab import FLEET_TIMEOUT, Run
 from lab.openvpn import Conversation
+from lab.processes import wait_until
 from lab.unlocking import UnlockLab
 from support.terminal import at_a_terminal
 
@@ -68,6 +70,19 @@ def test_wrong_then_right(unlock_lab: UnlockLab, hold: tuple[str, ...]) -> None:
     run = unlock_lab.fleet("unlock", name, "--secret-file", str(unlock_lab.secret(PASSPHRASE)), "--json")
     assert results(run) == {name: "connected"}
     assert unlock_lab.is_connected(name)
+
+
+@pytest.mark.parametrize("signal", ["SIGUSR1", "SIGHUP"])
+def test_a_signal_that_would_end_a_daemon_that_waits_is_not_sent(unlock_lab: UnlockLab, signal: str) -> None:
+    daemon = unlock_lab.server(f"asks-{signal}", passphrase=PASSPHRASE)
+    run = unlock_lab.fleet("exec", f"signal {signal}", "-l", daemon.name, "--yes", "--json")
+    assert run.exit_status == 1, run.stderr
+    assert "waits for a password" in run.outcomes()[daemon.name]["error"]["message"]
+    assert daemon.ask("pid").startswith("SUCCESS")
+    forced = unlock_lab.fleet("exec", f"signal {signal}", "-l", daemon.name, "--yes", "--force")
+    assert forced.exit_status == 0, forced.stderr
+    assert unlock_lab.has_ended(daemon.name)  # what it was kept from
+    del unlock_lab.daemons[daemon.name]
 
 
 def test_without_auth_retry_the_same_would_have_ended_it(unlock_lab: UnlockLab) -> None:
@@ -131,6 +146,54 @@ def test_whose_far_end_is_not_there_is_reported(unlock_lab: UnlockLab) -> None:
     assert error["message"].startswith("not CONNECTED within 1 s: its state is ")
     assert error["sent"] == "username Auth [secret]; password Auth [secret]"
     assert lost.ask("auth-retry") == "SUCCESS: auth-retry=none\n"
+
+
+def test_a_static_challenge_wrong_then_right(unlock_lab: UnlockLab) -> None:
+    gate = unlock_lab.gate("gate-static", {"foo": "SCRV1:YmFy:ODY3NTMwOQ=="})
+    client = unlock_lab.client("static", gate, 'static-challenge "Please enter token PIN" 1')
+    listed = unlock_lab.fleet("unlock", "--list", "static", "--json").outcomes()["static"]["result"]["waiting_for"]
+    assert listed == [{"kind": "username_password", "name": "Auth", "message": "Please enter token PIN"}]
+    args = ("unlock", "static", "--secret-file", str(unlock_lab.secret("bar")), "--username", "foo", "--json")
+    run = unlock_lab.fleet(*args, "--response-command", "echo 123")
+    assert run.exit_status == 1, run.stdout
+    assert run.outcomes()["static"]["result"]["verification_failed"] == ["Auth"]
+    assert client.ask("auth-retry") == "SUCCESS: auth-retry=none\n"
+    run = unlock_lab.fleet(*args, "--response-command", "echo 8675309")
+    assert results(run) == {"static": "connected"}
+    assert unlock_lab.is_connected("static")
+
+
+def test_a_dynamic_challenge(unlock_lab: UnlockLab) -> None:
+    gate = unlock_lab.challenging_gate("gate-dynamic", "bar", "8675309")
+    client = unlock_lab.client("dynamic", gate)
+    args = ("unlock", "dynamic", "--secret-file", str(unlock_lab.secret("bar")), "--username", "cr1", "--json")
+    run = unlock_lab.fleet(*args)
+    assert run.exit_status == 1, run.stdout
+    assert "'Auth' challenge: Please enter token PIN: now" in run.outcomes()["dynamic"]["error"]["message"]
+    assert client.ask("auth-retry") == "SUCCESS: auth-retry=none\n"  # and it lives
+    run = unlock_lab.fleet(*args, "--response-command", "echo 8675309")
+    assert results(run) == {"dynamic": "connected"}
+    assert unlock_lab.is_connected("dynamic")
+    assert "8675309" not in run.stdout + run.stderr
+
+
+def test_a_client_that_waits_is_let_in_with_lines_of_configuration(unlock_lab: UnlockLab) -> None:
+    gate = unlock_lab.server("asking", "management-client-auth", "auth-user-pass-optional")
+    client = unlock_lab.client("waiting", gate)
+    args = ("--secret-file", str(unlock_lab.secret("word")), "--username", "bob", "--wait-timeout", "1s")
+    with gate.management.connect() as somebody:
+        assert unlock_lab.fleet("unlock", "waiting", *args).exit_status == 1  # nobody lets it in
+        told = b""
+        while (asked := re.search(rb">CLIENT:CONNECT,(\d+),(\d+)", told)) is None:
+            told += somebody.recv(4096)
+    client_id, key_id = map(int, asked.groups())
+    text = f'client-auth {client_id} {key_id}\npush "echo let-in"\npush "route 10.77.0.0 255.255.0.0"\nEND'
+    run = unlock_lab.fleet("exec", text, "pid", "-l", "asking", "--json")
+    assert run.exit_status == 0, run.stdout
+    first, second = run.outcomes()["asking"]["result"]["replies"]
+    assert (first["status"], first["value"]) == ("ok", ["client-auth command succeeded"])
+    assert isinstance(second["value"], int)
+    assert "let-in" in wait_until("it is let in", lambda: unlock_lab.is_connected("waiting") and client.ask("echo all"))
 
 
 async def test_at_the_terminal_wrong_then_right(unlock_lab: UnlockLab) -> None:

@@ -99,6 +99,24 @@ class UnlockLab:
         self._vpn.wait_for_server(daemon)
         return daemon
 
+    def challenging_gate(self, name: str, password: str, answer: str) -> Daemon:
+        """A server that is up, and answers the right password with a question of its own."""
+        script = self.folder / f"{name}.sh"
+        script.write_text(
+            "#!/bin/sh\n"
+            'case "$(sed -n 2p "$1")" in\n'
+            f"{shlex.quote(password)})\n"
+            "    printf 'CRV1:R,E:5tate:Y3Ix:Please enter token PIN: now' > \"$auth_failed_reason_file\"\n"
+            "    exit 1;;\n"
+            f"CRV1::5tate::{shlex.quote(answer)}) exit 0;;\n"
+            "esac\n"
+            "exit 1\n"
+        )
+        script.chmod(0o700)
+        daemon = self.server(name, "script-security 2", f'auth-user-pass-verify "{script}" via-file')
+        self._vpn.wait_for_server(daemon)
+        return daemon
+
     def client(self, name: str, server: Daemon, *directives: str) -> Daemon:
         """A client daemon of the server, which asks for its username and password."""
         directives = ("auth-user-pass", "management-query-passwords", *directives)

@@ -50,17 +50,19 @@ from support.transcripts import TRANSCRIPTS, read_transcript
         ),
         (">PASSWORD:Verification Failed: 'Auth'", n.PasswordFailedNotification("Auth", "")),
         (">PASSWORD:Verification Failed: 'Auth' ['x']", n.PasswordFailedNotification("Auth", "['x']")),
-        (">PASSWORD:Auth-Token:s3cr3t", n.UnknownNotification("PASSWORD", "Auth-Token:[redacted]")),
+        (">PASSWORD:Auth-Token:s3cr3t", n.AuthTokenNotification("[redacted]")),
         (">PKCS11ID-COUNT:0", n.PKCS11CountNotification(0)),
         (">PKCS11ID-ENTRY:'0', ID:'x', BLOB:'y'", n.PKCS11EntryNotification(0, "ID:'x', BLOB:'y'")),
         (">PKCS11ID-ENTRY:'0'", n.PKCS11EntryNotification(0, "")),
-        (">PK_SIGN:YWJj,RSA_PKCS1_PADDING", n.SignNotification("YWJj,RSA_PKCS1_PADDING")),
-        (">RSA_SIGN:YWJj", n.SignNotification("YWJj")),
+        (">PK_SIGN:YWJj,RSA_PKCS1_PADDING", n.PKSignNotification("YWJj,RSA_PKCS1_PADDING")),
+        (">RSA_SIGN:YWJj", n.RSASignNotification("YWJj")),
         (">PROXY:1,UDP,vpn.example.net", n.ProxyNotification("1,UDP,vpn.example.net")),
         (">REMOTE:vpn.example.net,1194,udp", n.RemoteNotification("vpn.example.net,1194,udp")),
         (">UPDOWN:UP", n.UpDownNotification("UP")),
-        (">UPDOWN:ENV,password=x", n.UpDownNotification("ENV,password=[redacted]")),
-        (">UPDOWN:ENV,dev=tun0", n.UpDownNotification("ENV,dev=tun0")),
+        (">UPDOWN:DOWN", n.UpDownNotification("DOWN")),
+        (">UPDOWN:SIDEWAYS", n.UnknownNotification("UPDOWN", "SIDEWAYS")),
+        (">UPDOWN:ENV,password=x", n.UnknownNotification("UPDOWN", "ENV,password=[redacted]")),
+        (">UPDOWN:ENV,dev=tun0", n.UnknownNotification("UPDOWN", "ENV,dev=tun0")),
         (">SOMETHING:new", n.UnknownNotification("SOMETHING", "new")),
         (">no colon", n.UnknownNotification("", "no colon")),
         (">", n.UnknownNotification("", "")),
@@ -89,7 +91,8 @@ def test_state() -> None:
     assert notification.state.local_address == "10.200.0.1"
 
 
-def test_only_address_comes_without_environment() -> None:
+def test_which_messages_have_an_environment() -> None:
+    assert n.has_environment(parse_notification(">UPDOWN:DOWN"))
     assert n.has_environment(parse_notification(">CLIENT:CONNECT,3,1"))
     assert not n.has_environment(parse_notification(">CLIENT:ADDRESS,0,10.200.0.2,1"))
     assert not n.has_environment(parse_notification(">INFO:x"))
@@ -100,6 +103,7 @@ def test_secret_variables_are_redacted(name: str) -> None:
     assert n.parse_environment(f">CLIENT:ENV,{name}=s3=cr3t") == (name, n.REDACTED)
     assert n.parse_environment(">CLIENT:ENV,common_name=a=b") == ("common_name", "a=b")
     assert n.parse_environment(">CLIENT:ENV,bare") == ("bare", "")
+    assert n.parse_environment(f">UPDOWN:ENV,{name}=s3,cr3t") == (name, n.REDACTED)
 
 
 def test_every_recorded_notification_is_known() -> None:
@@ -110,7 +114,7 @@ def test_every_recorded_notification_is_known() -> None:
             continue
         for session in read_transcript(path):
             for line in session.received.decode("utf-8", "surrogateescape").split("\r\n"):
-                if line.startswith(">") and not line.startswith(">CLIENT:ENV"):
+                if line.startswith(">") and not line.startswith((">CLIENT:ENV", ">UPDOWN:ENV")):
                     notification = parse_notification(line)
                     assert not isinstance(notification, n.UnknownNotification), line
                     seen.add(type(notification).__name__)

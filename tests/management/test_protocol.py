@@ -30,6 +30,7 @@ from fleet.management.notifications import (
     PasswordFailedNotification,
     StateNotification,
     UnknownNotification,
+    UpDownNotification,
 )
 from fleet.management.protocol import (
     Event,
@@ -543,6 +544,23 @@ def test_a_client_message_that_is_cut_short_comes_as_it_is() -> None:
     assert orphan == [UnknownNotification("CLIENT", "ENV,password=[redacted]")]
 
 
+def test_the_environment_of_a_tunnel_is_part_of_its_message() -> None:
+    peer = greeted(commands.pid())
+    begun = b">UPDOWN:UP\r\n>UPDOWN:ENV,dev=tun0\r\n>UPDOWN:ENV,password=x\r\n"
+    up = UpDownNotification("UP", {"dev": "tun0", "password": "[redacted]"})
+    assert peer.receive(begun + b">UPDOWN:ENV,END\r\n") == [up]
+    client = b">CLIENT:ESTABLISHED,4\r\n>CLIENT:ENV,a=1\r\n>CLIENT:ENV,END\r\n"
+    assert peer.receive(begun + client) == [up, ClientNotification("ESTABLISHED", 4, environment={"a": "1"})]
+
+
+def test_recorded_tunnels_are_one_event_each() -> None:
+    (session,) = read_transcript(transcript("2.6.14", "36_static_challenge"))
+    up, down = [event for event in replay(session) if isinstance(event, UpDownNotification)]
+    assert (up.kind, down.kind) == ("UP", "DOWN")
+    assert up.environment == down.environment
+    assert (up.environment["dev"], up.environment["ifconfig_local"]) == ("null", "10.99.1.2")
+
+
 def test_a_second_banner_is_a_message() -> None:
     assert isinstance(greeted().receive(BANNER)[0], InfoNotification)
 
@@ -596,11 +614,12 @@ def test_limits_on_lines_and_replies(monkeypatch: pytest.MonkeyPatch) -> None:
         greeted(commands.status(1)).receive(b"x" * 900 + b"\r\n" + b"x" * 101 + b"\r\nEND\r\n")
 
 
-def test_an_endless_client_message() -> None:
+@pytest.mark.parametrize(("head", "source"), [("CLIENT:ESTABLISHED,1", "CLIENT"), ("UPDOWN:UP", "UPDOWN")])
+def test_an_endless_environment(head: str, source: str) -> None:
     peer = greeted()
-    peer.receive(b">CLIENT:ESTABLISHED,1\r\n")
+    peer.receive(f">{head}\r\n".encode())
     with pytest.raises(ProtocolError, match="notification of the daemon has no end"):
-        feed(peer, [b">CLIENT:ENV,=\r\n" * 10_000] * 20)
+        feed(peer, [f">{source}:ENV,=\r\n".encode() * 10_000] * 20)
 
 
 def test_a_first_line_without_end() -> None:
@@ -650,6 +669,9 @@ PIECES: Sequence[bytes] = [
     b">CLIENT:CONNECT,1,2\r\n",
     b">CLIENT:ENV,password=x\r\n",
     b">CLIENT:ENV,END\r\n",
+    b">UPDOWN:UP\r\n",
+    b">UPDOWN:ENV,a=1\r\n",
+    b">UPDOWN:ENV,END\r\n",
     b"TITLE\tx\r\n",
     b"CLIENT_LIST,ERROR: bad,x\r\n",
     b">LOG:evil,127.0.0.1\r\n",

@@ -81,7 +81,7 @@ async def perform(
     async with Session.open(
         stream, reply_timeout=reply_timeout, on_sent=sent, on_confirmed=attempt.confirmed.append
     ) as session:
-        return await operation.perform(Conversation(session, attempt, reply_timeout))
+        return await operation.perform(Conversation(session, attempt))
 
 
 def scripted(

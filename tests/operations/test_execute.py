@@ -47,8 +47,17 @@ def test_what_nobody_knows_counts_as_a_change(kind: ReplyKind) -> None:
         (["kill UNDEF"], None, "UNDEF"),
         (["  "], None, "an empty line"),
         (["# pid"], None, "begins with #"),
-        (["pid\nsignal SIGTERM"], None, "control character"),
-        (["frobnicate\nsignal SIGTERM"], ReplyKind.LINE, "control character"),
+        (["\npid"], None, "an empty line"),
+        (["pid\nsignal SIGTERM"], None, "no lines can follow 'pid'"),
+        (["frobnicate\nsignal SIGTERM"], ReplyKind.LINE, "has one line"),
+        (["client-auth 3 1\npush x\nEND\npush y"], None, "is END"),
+        (["client-auth 3 1\npush\tx"], None, "control character"),
+        (["client-auth 3 1\r\npush x"], None, "control character"),
+        (["client-auth 3 1\nkill alice"], None, "begins with the command 'kill'"),
+        (["client-auth 3 1\n" + "x" * 1001], None, "OpenVPN takes at most"),
+        (["client-auth 3\npush x"], None, "'client-auth' takes 2 arguments"),
+        (["rsa-sig"], None, "lines of base64"),
+        (["pk-sig\nnot base64"], None, "lines of base64"),
         (["exit"], None, "ends the session"),
         (["pid", "quit"], None, "ends the session"),
         (["exit"], ReplyKind.NONE, "ends the session"),
@@ -67,10 +76,23 @@ def test_a_log_that_is_off_again_locks_nothing() -> None:
     assert len(prepare(["verb 9", "verb 4", "log on"])) == 3
 
 
-@pytest.mark.parametrize("name", [name for name, spec in COMMANDS.items() if spec.body])
-def test_commands_that_swallow_the_lines_behind_them_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="until END"):
-        prepare([f"{name} 1 2"])
+@pytest.mark.parametrize("end", ["", "\nEND", "\nEND\n"])
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ('client-auth 3 1\npush "route 10.0.0.0 255.0.0.0"\nconfig x', 'push "route 10.0.0.0 255.0.0.0"\nconfig x\n'),
+        ("client-auth 3 1", ""),
+        ("client-pf 3\n[CLIENTS DROP]\n+alice\n[END]", "[CLIENTS DROP]\n+alice\n[END]\n"),
+        ("rsa-sig\nTUlJQg==", "TUlJQg==\n"),
+        ("pk-sig\nTUlJQg==", "TUlJQg==\n"),
+        ("certificate\n-----BEGIN CERTIFICATE-----\nTUlJQg==", "-----BEGIN CERTIFICATE-----\nTUlJQg==\n"),
+    ],
+)
+def test_lines_follow_a_command_in_its_argument(text: str, body: str, end: str) -> None:
+    (command,) = prepare([text + end])
+    first = text.partition("\n")[0]
+    assert command.encode().decode() == f"{first}\n{body}END\n"
+    assert (command.text, command.changes) == (first, True)
 
 
 @pytest.mark.parametrize("name", [name for name, spec in COMMANDS.items() if spec.secret])
@@ -84,14 +106,22 @@ def test_secrets_are_no_arguments_and_are_repeated_nowhere(name: str) -> None:
 
 
 def test_what_may_hide_a_secret_is_not_shown() -> None:
-    texts = ["pasword Auth s3cr3t", '"password" Auth s3cr3t', "  password Auth s3cr3t", "kill 'a b'", "nonsense"]
-    shown = shown_arguments(texts)
+    texts = ["pasword Auth s3cr3t", '"password" Auth s3cr3t', "  password Auth s3cr3t", "password\nAuth s3cr3t"]
+    shown = shown_arguments([*texts, "kill 'a b'", "nonsense", "", "client-auth 1 2\npush x"])
     assert "s3cr3t" not in " ".join(shown)
-    assert shown[3:] == ["kill 'a b'", "nonsense"]
+    assert shown[4:] == ["kill 'a b'", "nonsense", "", "client-auth 1 2\npush x"]
 
 
 @pytest.mark.parametrize(
-    "text", ["client-kill 5", "client-deny 1 2 no", "client-auth-nt 1 2", "push-update-cid 1 '-dns'"]
+    "text",
+    [
+        "client-auth 1 2\npush x",
+        "client-pf 1\n[END]",
+        "client-kill 5",
+        "client-deny 1 2 no",
+        "client-auth-nt 1 2",
+        "push-update-cid 1 '-dns'",
+    ],
 )
 def test_a_client_id_is_for_one_server(text: str) -> None:
     assert "names a client by its ID" in for_one_server(prepare(["pid", text]))

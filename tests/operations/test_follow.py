@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +31,10 @@ from fleet.management.notifications import (
 )
 from fleet.management.replies import LogLine
 from fleet.operations import feeds, follow
+from fleet.operations.conversation import Access, Conversation, converse
 from fleet.operations.feeds import EventFeed, Feed, StateFeed
-from fleet.operations.follow import Follower, backoff, connecting
-from fleet.operations.log_follow import LogFeed, LogFilter, check_verb, parse_levels
+from fleet.operations.follow import Follower, backoff
+from fleet.operations.log_follow import LogFeed, LogFilter, begin_of_session, check_verb, parse_levels
 from fleet.operations.messages import Event, Gap, Message
 from fleet.transport import Transport
 from support.farm import Listen
@@ -115,6 +118,11 @@ class Run:
         assert session is not None
         session.end()
 
+    def freeze(self) -> None:
+        """The daemon hangs: it reads nothing more in this session."""
+        session: Any = self.daemon._session
+        session.receive = lambda _data: []
+
     @property
     def is_attached(self) -> bool:
         return self.daemon._session is not None
@@ -148,7 +156,7 @@ def start(listen: Listen, tmp_path: Path) -> Start:
         server = Server("edge-1", "edge-1", None, endpoint, source)
         recorder = Recorder()
         async with Transport([server]) as transport:
-            connect = connecting(transport, REPLY_TIMEOUT)
+            connect = partial(converse, Access(transport, REPLY_TIMEOUT))
             run = Run(
                 management,
                 recorder,
@@ -460,6 +468,28 @@ async def test_a_level_that_cannot_be_put_back_is_told(start: Start, monkeypatch
         run.server.vacate()
 
 
+async def test_a_daemon_that_hangs_gets_the_time_for_putting_back_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "RESTORE_TIMEOUT", 0.2)
+    connects = 0
+    async with start(SimulatedDaemon("2.6.14", verb=3), log_feed(5)) as run:
+        await until(lambda: run.sink.told)
+        run.freeze()
+        before = run.follower._connect
+
+        def connect(attempt: Attempt) -> AbstractAsyncContextManager[Conversation]:
+            nonlocal connects
+            connects += 1
+            return before(attempt)
+
+        run.follower._connect = connect
+        assert run.follower.owed is not None
+        await run.stop()
+        assert run.sink.told[-1].endswith("; it could not be put back: not within 0.2 s")
+    assert connects == 0
+
+
 async def test_a_level_that_somebody_else_has_set_meanwhile_is_left(start: Start) -> None:
     daemon = SimulatedDaemon("2.6.14", verb=3)
     async with start(daemon, log_feed(5)) as run:
@@ -480,6 +510,40 @@ async def test_what_a_daemon_was_given_anew_is_raised_and_put_back_again(start: 
         assert daemon.verb == 5
         await run.stop()
         assert daemon.verb == 2
+
+
+def read_again(daemon: SimulatedDaemon, verb: int) -> None:
+    """A SIGHUP, with a level in the configuration that somebody has written there."""
+    daemon._configured_verb = verb
+    daemon.restart("SIGHUP")
+    daemon.log("SIGHUP[hard,] received, process restarting")
+
+
+@pytest.mark.parametrize(("configured", "now", "at_the_end"), [(3, 5, 3), (6, 6, 6)])
+async def test_a_sighup_resets_the_level_and_it_is_raised_again(
+    start: Start, configured: int, now: int, at_the_end: int
+) -> None:
+    daemon = SimulatedDaemon("2.6.14", verb=2)
+    async with start(daemon, log_feed(5)) as run:
+        await until(lambda: run.sink.told)
+        assert daemon.verb == 5
+        read_again(daemon, configured)
+        await until(lambda: daemon.executed.count("verb") == 2)
+        await until(lambda: daemon.verb == now)
+        await run.stop()
+        assert daemon.verb == at_the_end
+        assert run.sink.told == ["+ edge-1"]
+        assert run.server.sessions == 1
+
+
+async def test_a_sighup_to_a_level_that_locks_the_session_ends_the_follow(start: Start) -> None:
+    daemon = SimulatedDaemon("2.6.14", verb=2)
+    async with start(daemon, log_feed(5)) as run:
+        await until(lambda: run.sink.told)
+        read_again(daemon, 9)
+        await asyncio.wait([run.task])
+        assert run.sink.told[-1] == "- edge-1 command-failed final"
+        assert daemon.verb == 9
 
 
 @pytest.mark.parametrize("feed", [log_feed(), log_feed(5), EventFeed(["LOG"])])
@@ -591,13 +655,32 @@ def test_which_lines_of_a_history_are_shown(lines: LogFilter, expected: list[str
     assert shown(lines, HISTORY) == expected
 
 
-def test_what_the_session_itself_leaves_in_the_log_does_not_use_up_the_tail() -> None:
+def test_where_the_session_itself_begins_in_a_history() -> None:
     own = [line("MANAGEMENT: Client connected from 127.0.0.1:1"), line("MANAGEMENT: CMD 'log on all'", "D")]
     before = line("MANAGEMENT: Client disconnected")
-    ours = [entry.text for entry in own]
-    assert shown(LogFilter(tail=1), [*HISTORY, *own]) == ["four", *ours]
-    assert shown(LogFilter(tail=2), [*HISTORY, *own, before, *own]) == [ours[-1], before.text, *ours]
-    assert shown(LogFilter(tail=0), [*HISTORY, *own]) == []
+    assert begin_of_session([*HISTORY, *own]) == len(HISTORY)
+    assert begin_of_session([*own, before, *own]) == 3
+    assert begin_of_session([*own, *HISTORY]) == len(own) + len(HISTORY)
+    assert begin_of_session([]) == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_what_the_session_itself_leaves_in_the_log_is_no_part_of_the_tail(start: Start, live: bool) -> None:
+    daemon = SimulatedDaemon("2.6.14")
+    past = ("MANAGEMENT: Client connected from 192.0.2.1:1", "MANAGEMENT: CMD 'pid'", "two")
+    for text in ("one", *past):
+        daemon.log(text)
+    async with start(daemon, log_feed(tail=3, live=live), live=live) as run:
+        if live:
+            await until(lambda: len(run.sink.events) > len(past) + 1)
+        else:
+            await run.task
+        found = [item.entry.text for item in run.sink.notifications if isinstance(item, LogNotification)]
+    assert tuple(found[:3]) == past
+    # Where it is followed, the session's own lines are the first of those that follow: nothing is left out.
+    assert [text.partition(" from")[0] for text in found[3:5]] == (
+        ["MANAGEMENT: Client connected", "MANAGEMENT: CMD 'verb'"] if live else []
+    )
 
 
 def test_a_level_that_is_none_is_refused() -> None:

@@ -12,7 +12,7 @@ from fleet.engine import Attempt
 from fleet.errors import ManagementBusyError, ManagementPasswordError, ReplyTimeoutError
 from fleet.inventory.model import ManagementEndpoint, PasswordFile, Server
 from fleet.management import commands
-from fleet.operations.conversation import Conversation, work_on
+from fleet.operations.conversation import Access, Conversation, work_on
 from fleet.operations.settings import change_verb
 from fleet.transport import Transport
 from support.farm import Listen
@@ -30,7 +30,7 @@ async def ask(server: Server, attempt: Attempt, *, reply_timeout: float = 20.0) 
         return await conversation.run(commands.pid())
 
     async with Transport([server]) as transport:
-        return await work_on(transport, pid, reply_timeout)(attempt)
+        return await work_on(Access(transport, reply_timeout), pid)(attempt)
 
 
 async def test_a_password_is_read_when_it_is_asked_for(listen: Listen, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_a_change_without_an_answer_stays_noted(listen: Listen) -> None:
 
     async with Transport([server]) as transport:
         with pytest.raises(ReplyTimeoutError) as caught:
-            await work_on(transport, change, 0.5)(attempt)
+            await work_on(Access(transport, 0.5), change)(attempt)
     assert attempt.sent == caught.value.sent == "verb 4"
     assert daemon.verb == 4
 
@@ -101,6 +101,6 @@ async def test_an_answered_change_is_no_longer_noted(listen: Listen) -> None:
     server = local(await listen(SimulatedDaemon()))
     attempt = Attempt(server)
     async with Transport([server]) as transport:
-        answer = await work_on(transport, change_verb("4").perform, 20.0)(attempt)
+        answer = await work_on(Access(transport, 20.0), change_verb("4").perform)(attempt)
     assert answer.value.now == 4
     assert attempt.sent is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import pytest
@@ -14,6 +14,8 @@ from fleet.demo.releases import RELEASES
 from fleet.engine import Attempt
 from fleet.errors import CommandFailedError, ConnectionLostError, ProtocolError, ReplyTimeoutError, UsageError
 from fleet.operations.kill import Killed, kill
+from fleet.operations.operation import Confirm
+from fleet.operations.who import Who, client_id, name_or_address, real_address, username, virtual_address
 from operations.peer import SERVER, Peer, client, perform, scripted
 
 MODERN = ("2.4.12", "2.6.14", "2.7.6")
@@ -27,7 +29,7 @@ def daemon(release: str, clients: Iterable[SimulatedClient], protocol: str = "ud
 
 
 async def killed(who: str, peer: Peer) -> Killed:
-    return (await perform(kill(who), peer)).value
+    return (await perform(kill(name_or_address(who)), peer)).value
 
 
 def left(one: SimulatedDaemon) -> list[str]:
@@ -76,7 +78,7 @@ async def test_an_old_release_knows_the_remapped_name_only() -> None:
 )
 async def test_the_remapped_name_of_an_old_release_is_told(name: str, shown: str, command: str) -> None:
     attempt = Attempt(SERVER)
-    answer = await perform(kill(name), Peer(daemon("2.2.3", [client(name)])), attempt=attempt)
+    answer = await perform(kill(name_or_address(name)), Peer(daemon("2.2.3", [client(name)])), attempt=attempt)
     assert answer.value == Killed(0, ())
     (warning,) = attempt.warnings
     assert warning == (
@@ -97,7 +99,7 @@ async def test_the_remapped_name_of_an_old_release_is_told(name: str, shown: str
 )
 async def test_no_other_name_is_told(release: str, clients: list[str], name: str) -> None:
     attempt = Attempt(SERVER)
-    await perform(kill(name), Peer(daemon(release, [client(one) for one in clients])), attempt=attempt)
+    await perform(kill(name_or_address(name)), Peer(daemon(release, [client(one) for one in clients])), attempt=attempt)
     assert attempt.warnings == []
 
 
@@ -118,7 +120,7 @@ async def test_a_name_that_is_used_twice_is_killed_twice_and_counted(release: st
 async def test_nobody_is_an_answer_and_nothing_is_sent(release: str, name: str) -> None:
     one = daemon(release, [client("Test-Client")])
     peer = Peer(one)
-    answer = await perform(kill(name), peer)
+    answer = await perform(kill(name_or_address(name)), peer)
     assert answer.value == Killed(0, ())
     assert answer.raw == ""
     assert peer.commands == ["status 3", "pid"]
@@ -127,13 +129,13 @@ async def test_nobody_is_an_answer_and_nothing_is_sent(release: str, name: str) 
 async def test_what_is_shown_of_a_killed_client() -> None:
     clock = ManualClock()
     one = SimulatedDaemon("2.6.14", clients=[client("a", port=4000, connected_for=60)], reconnect=NEVER, clock=clock)
-    operation = kill("a")
+    operation = kill(name_or_address("a"))
     answer = await perform(operation, Peer(one))
     (row,) = operation.rows(answer.value)
     since = answer.value.clients[0].connected_since
     assert since is not None
     assert since.timestamp() == clock.time() - 60
-    assert tuple(row) == ("a", "10.0.0.1:4000", "10.8.0.2", since, "killed", 0)
+    assert tuple(row) == ("a", "10.0.0.1:4000", "10.8.0.2", since, "killed", 0, None)
     assert answer.raw == "SUCCESS: common name 'a' found, 1 client(s) killed\n"
     assert operation.changes
 
@@ -184,27 +186,28 @@ def daemon_2_3(*rows: tuple[str, str], **kills: str) -> dict[str, str | list[str
     return {"status 3": list_of_2_3(*rows), "state": STATE, "pid": "SUCCESS: pid=1\n", **kills}
 
 
-@pytest.mark.parametrize(
-    ("address", "hint"),
-    [
-        ("10.0.0.1:4000", "kill it by its real address, 10.0.0.1:4000"),
-        ("::1", "kill it by its common name"),
-    ],
-)
-async def test_without_client_ids_a_name_with_a_colon_is_refused(address: str, hint: str) -> None:
-    peer = scripted(daemon_2_3(("col:on", address), ("col", "10.0.0.2:4000")))
+async def test_without_client_ids_a_name_with_a_colon_goes_by_its_address() -> None:
+    done = "SUCCESS: 1 client(s) at address 10.0.0.1:4000 killed\n"
+    rows = (("col:on", "10.0.0.1:4000"), ("col", "10.0.0.2:4000"))
+    peer = scripted({**daemon_2_3(*rows), "kill 10.0.0.1:4000": done})
+    answer = await perform(kill(name_or_address("col:on")), peer)
+    assert ([each.common_name for each in answer.value.clients], answer.raw) == (["col:on"], done)
+
+
+async def test_without_client_ids_a_name_with_a_colon_on_ipv6_is_refused() -> None:
+    peer = scripted(daemon_2_3(("col:on", "::1"), ("col", "10.0.0.2:4000")))
     with pytest.raises(CommandFailedError, match="reads a name with a colon as an address") as caught:
-        await perform(kill("col:on"), peer)
-    assert caught.value.hint == hint
-    assert "nothing was killed" in caught.value.message
+        await perform(kill(name_or_address("col:on")), peer)
+    assert caught.value.hint == "this release has no way to end that session alone"
+    assert "it was not killed" in caught.value.message
     assert not any(b"kill" in data for data in peer.written)
 
 
 async def test_without_client_ids_an_ipv6_address_is_refused() -> None:
     peer = scripted(daemon_2_3(("a", "::1"), ("b", "10.0.0.2:4000")))
     with pytest.raises(CommandFailedError, match="its `kill` does not take this address") as caught:
-        await perform(kill("::1"), peer)
-    assert caught.value.hint == "kill it by its common name"
+        await perform(kill(name_or_address("::1")), peer)
+    assert caught.value.hint == "kill it by its common name, which ends every session of that name"
     assert not any(b"kill" in data for data in peer.written)
 
 
@@ -212,7 +215,7 @@ async def test_without_client_ids_an_ipv4_address_is_killed() -> None:
     rows = (("a", "10.0.0.1:4000"), ("10.0.0.1", "10.0.0.2:4000"))
     done = "SUCCESS: 1 client(s) at address 10.0.0.1:4000 killed\n"
     peer = scripted({**daemon_2_3(*rows), "kill 10.0.0.1:4000": done})
-    answer = await perform(kill("10.0.0.1:4000"), peer)
+    answer = await perform(kill(name_or_address("10.0.0.1:4000")), peer)
     assert (answer.value.killed, answer.raw) == (1, done)
 
 
@@ -220,7 +223,7 @@ async def test_without_client_ids_a_client_that_has_gone_is_gone() -> None:
     lists = [list_of_2_3(("a", "10.0.0.1:4000")), list_of_2_3()]
     gone = "ERROR: client at address 10.0.0.1:4000 not found\n"
     answers = {**daemon_2_3(), "status 3": lists, "kill 10.0.0.1:4000": gone}
-    value = (await perform(kill("10.0.0.1:4000"), scripted(answers))).value
+    value = (await perform(kill(name_or_address("10.0.0.1:4000")), scripted(answers))).value
     assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
 
 
@@ -300,7 +303,7 @@ async def test_several_clients_behind_one_bare_address_are_refused(release: str)
     peer = Peer(one)
     with pytest.raises(CommandFailedError, match=r"2 clients come from '::1'.*nothing was killed") as caught:
         await killed("::1", peer)
-    assert caught.value.hint == "kill by common name: fleet clients shows them"
+    assert caught.value.hint == "kill by common name: fleet clients shows them; or all of them with --real-address"
     assert peer.commands == ["status 3", "pid"]
 
 
@@ -333,7 +336,7 @@ async def test_the_address_of_a_vendors_build_goes_by_client_id() -> None:
     listed = f"TITLE\tOpenVPN 2.5.9\n{header}CLIENT_LIST\ta\t10.0.0.1(4000)\t7\nEND\n"
     killed_it = "SUCCESS: client-kill command succeeded\n"
     peer = scripted({"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE, "client-kill 7": killed_it})
-    answer = await perform(kill("10.0.0.1:4000"), peer)
+    answer = await perform(kill(name_or_address("10.0.0.1:4000")), peer)
     assert (answer.value.killed, answer.raw) == (1, killed_it)
 
 
@@ -357,7 +360,7 @@ async def test_the_address_of_a_vendors_build_goes_by_client_id() -> None:
 )
 def test_refused_before_anything_is_sent(who: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        kill(who)
+        name_or_address(who)
 
 
 async def test_bytes_of_another_locale_are_compared_as_utf_8() -> None:
@@ -463,13 +466,13 @@ async def test_a_lost_reply_is_sent_and_not_confirmed(who: str, sent: str) -> No
     attempt = Attempt(SERVER)
     peer = scripted(daemon_2_3(("a", "10.0.0.1:4000")), hang_up_at=sent)
     with pytest.raises(ConnectionLostError) as caught:
-        await perform(kill(who), peer, attempt=attempt)
+        await perform(kill(name_or_address(who)), peer, attempt=attempt)
     assert caught.value.sent == attempt.sent == sent
 
 
 async def test_a_late_reply_is_sent_and_not_confirmed() -> None:
     with pytest.raises(ReplyTimeoutError) as caught:
-        await perform(kill("a"), scripted(daemon_2_3(("a", "10.0.0.1:4000"))), reply_timeout=0.5)
+        await perform(kill(name_or_address("a")), scripted(daemon_2_3(("a", "10.0.0.1:4000"))), reply_timeout=0.5)
     assert caught.value.sent == "kill a"
 
 
@@ -480,7 +483,7 @@ async def test_of_several_client_kills_the_unconfirmed_are_told() -> None:
     answers = {"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE,
                "client-kill 4": "SUCCESS: client-kill command succeeded\n"}  # fmt: skip
     with pytest.raises(ConnectionLostError) as caught:
-        await perform(kill("c:n"), scripted(answers, hang_up_at="client-kill 9"))
+        await perform(kill(name_or_address("c:n")), scripted(answers, hang_up_at="client-kill 9"))
     assert caught.value.sent == "client-kill 9"
 
 
@@ -510,7 +513,7 @@ async def test_of_several_client_kills_those_that_were_done_are_told(
     }
     attempt = Attempt(SERVER)
     with pytest.raises(error):
-        await perform(kill("c:n"), scripted(answers), attempt=attempt, reply_timeout=0.5)
+        await perform(kill(name_or_address("c:n")), scripted(answers), attempt=attempt, reply_timeout=0.5)
     assert (attempt.sent, attempt.confirmed) == (sent, confirmed)
 
 
@@ -518,7 +521,7 @@ async def test_a_kill_that_is_confirmed_in_other_words_was_done() -> None:
     attempt = Attempt(SERVER)
     peer = scripted({**daemon_2_3(("a", "10.0.0.1:4000")), "kill a": "SUCCESS: as you wish\n"})
     with pytest.raises(ProtocolError, match="is not one that OpenVPN gives"):
-        await perform(kill("a"), peer, attempt=attempt)
+        await perform(kill(name_or_address("a")), peer, attempt=attempt)
     assert (attempt.sent, attempt.confirmed) == (None, ["kill a"])
 
 
@@ -528,20 +531,20 @@ async def test_an_error_of_the_daemon_is_the_servers_error(who: str, command: st
     listed = f"TITLE\tOpenVPN 2.6.14\n{header}CLIENT_LIST\t{who}\t10.0.0.1:1\t4\nEND\n"
     answers = {"status 3": listed, "pid": "SUCCESS: pid=1\n", "state": STATE, command: "ERROR: not today\n"}
     with pytest.raises(CommandFailedError, match="not today"):
-        await perform(kill(who), scripted(answers))
+        await perform(kill(name_or_address(who)), scripted(answers))
 
 
 async def test_a_list_that_broke_off_kills_nobody() -> None:
     broken = list_of_2_3(("a", "10.0.0.1:4000")).removesuffix("END\n")
     peer = scripted({"status 3": broken, "pid": "SUCCESS: pid=1\n"})
     with pytest.raises(ProtocolError, match="broke off without END"):
-        await perform(kill("a"), peer)
+        await perform(kill(name_or_address("a")), peer)
     assert peer.written == [b"status 3\npid\n"]
 
 
 async def test_in_hold_nobody_is_there() -> None:
     attempt = Attempt(SERVER)
-    answer = await perform(kill("a"), Peer(SimulatedDaemon(hold=True)), attempt=attempt)
+    answer = await perform(kill(name_or_address("a")), Peer(SimulatedDaemon(hold=True)), attempt=attempt)
     assert answer.value == Killed(0, ())
     assert len(attempt.warnings) == 1
 
@@ -550,3 +553,251 @@ async def test_a_client_daemon_has_nobody_to_kill() -> None:
     peer = Peer(SimulatedDaemon(client_mode=True))
     assert (await killed("a", peer)).killed == 0
     assert peer.commands == ["status 3", "pid"]
+
+
+# other ways to say who is meant
+
+
+def people() -> list[SimulatedClient]:
+    return [
+        client("shared", "10.0.0.1", 4000, username="ann"),
+        client("shared", "10.0.0.2", 4001, username="bob", virtual_ipv6_address="fd00::2"),
+        client("shared", "10.0.0.2", 4002, username="Ann"),
+    ]
+
+
+@pytest.mark.parametrize("release", MODERN)
+@pytest.mark.parametrize(
+    ("who", "hit"),
+    [
+        (username("bob"), [1]),
+        (username("ann"), [0]),
+        (username("shared"), []),
+        (username("an"), []),
+        (virtual_address("10.8.0.3"), [1]),
+        (virtual_address("fd00:0::2"), [1]),
+        (virtual_address("10.0.0.1"), []),
+        (real_address("10.0.0.2"), [1, 2]),
+        (real_address("10.0.0.2:4002"), [2]),
+        (real_address("10.0.0.3"), []),
+        (client_id("2"), [2]),
+        (client_id("7"), []),
+    ],
+)
+async def test_whoever_is_meant_in_another_way(release: str, who: Who, hit: list[int]) -> None:
+    one = daemon(release, people())
+    value = (await perform(kill(who), Peer(one))).value
+    assert (value.killed, sorted(each.client_id or 0 for each in value.clients)) == (len(hit), hit)
+    one.clock.advance(1)  # type: ignore[attr-defined]  # a ManualClock
+    assert [instance.client_id for instance in one.instances] == [number for number in range(3) if number not in hit]
+
+
+@pytest.mark.parametrize(
+    ("who", "sent"),
+    [
+        (username("bob"), ["client-kill 1"]),
+        (virtual_address("10.8.0.3"), ["client-kill 1"]),
+        (client_id("1"), ["client-kill 1"]),
+        (real_address("10.0.0.2"), ["kill 10.0.0.2:4001", "kill 10.0.0.2:4002"]),
+        (name_or_address("shared"), ["kill shared", "kill shared", "kill shared"]),
+        (name_or_address("10.0.0.1:4000"), ["kill 10.0.0.1:4000"]),
+        (name_or_address("nobody"), []),
+    ],
+)
+async def test_a_preview_says_what_is_sent_and_sends_nothing(who: Who, sent: list[str]) -> None:
+    preview = kill(who).preview
+    assert preview is not None
+    peer = Peer(daemon("2.6.14", people()))
+    value = (await perform(preview, peer)).value
+    assert (value.nclients, [each.would_send for each in value.clients]) == (len(sent), sent)
+    assert peer.commands == ["status 3", "pid"]
+    assert len(list(preview.rows(value))) == len(sent)
+    peer = Peer(daemon("2.6.14", people()))
+    await perform(kill(who), peer)
+    assert [line for line in peer.commands if "kill" in line] == list(dict.fromkeys(sent))
+
+
+@pytest.mark.parametrize(
+    ("who", "message", "asked"),
+    [
+        (name_or_address("a"), None, Confirm.NEVER),
+        (name_or_address("10.0.0.1:4000"), None, Confirm.NEVER),
+        (name_or_address("a"), "RESTART,bye", Confirm.NEVER),
+        (name_or_address("a"), "HALT", Confirm.ALWAYS),
+        (username("a"), None, Confirm.ALWAYS),
+        (real_address("10.0.0.1"), None, Confirm.ALWAYS),
+        (virtual_address("10.8.0.2"), None, Confirm.ALWAYS),
+        (client_id("0"), None, Confirm.ALWAYS),
+    ],
+)
+def test_when_a_person_is_asked(who: Who, message: str | None, asked: Confirm) -> None:
+    assert kill(who, message=message).confirm is asked
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        (username("ann"), "usernames"),
+        (client_id("0"), "client ids"),
+        (virtual_address("fd00::2"), None),
+    ],
+)
+async def test_what_an_old_release_cannot_know(who: Who, message: str | None) -> None:
+    peer = Peer(daemon("2.2.3", people()))
+    if message is None:
+        assert (await perform(kill(who), peer)).value.killed == 1  # its routing table has the address
+    else:
+        with pytest.raises(CommandFailedError, match=f"does not report {message}|reports no {message}") as caught:
+            await perform(kill(who), peer)
+        assert "nothing was killed" in caught.value.message
+        assert peer.commands == ["status 3", "pid"]
+
+
+async def test_an_old_release_without_clients_has_not_the_one_that_is_meant() -> None:
+    for who in (username("ann"), client_id("0")):
+        assert (await perform(kill(who), Peer(daemon("2.2.3", [])))).value == Killed(0, ())
+
+
+@pytest.mark.parametrize("who", [virtual_address("10.8.0.3"), real_address("10.0.0.2:4001")])
+async def test_an_old_release_kills_by_the_real_address_alone(who: Who) -> None:
+    one = daemon("2.2.3", people())
+    peer = Peer(one)
+    assert (await perform(kill(who), peer)).value.killed == 1
+    assert peer.commands[-1] == "kill 10.0.0.2:4001"
+    assert len(one.instances) == 2
+
+
+async def test_some_of_an_address_go_by_address_and_the_rest_by_client_id() -> None:
+    one = daemon("2.6.14", [client("a", "10.0.0.1", 1), client("10.0.0.1", "10.0.0.1", 2)], "udp6")
+    peer = Peer(one)
+    value = (await perform(kill(real_address("10.0.0.1")), peer)).value
+    assert (value.killed, [each.result for each in value.clients]) == (2, ["killed", "killed"])
+    assert left(one) == []
+
+
+@pytest.mark.parametrize(
+    ("build", "text", "message"),
+    [
+        (username, "", "the username is empty"),
+        (username, "UNDEF", "a kill would hit everybody without one"),
+        (username, "a\nb", "control character"),
+        (real_address, "laptop", "'laptop' is no real address"),
+        (real_address, "10.0.0.1:70000", "no real address"),
+        (virtual_address, "10.8.0.0/24", "'10.8.0.0/24' is no address"),
+        (virtual_address, "", "'' is no address"),
+        (client_id, "x", "client-kill"),
+        (client_id, "-1", "client-kill"),
+        (client_id, "5abc", "client-kill"),
+    ],
+)
+def test_other_ways_that_are_refused(build: Callable[[str], Who], text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build(text)
+
+
+# messages
+
+
+@pytest.mark.parametrize(
+    ("message", "sent"),
+    [
+        ("HALT", "HALT"),
+        ("RESTART", "RESTART"),
+        ("HALT,the office is closed", '"HALT,the office is closed"'),
+        ("RESTART,[N],moved", '"RESTART,[N],moved"'),
+        ("RESTART,[NP]", '"RESTART,[NP]"'),
+    ],
+)
+@pytest.mark.parametrize("who", [name_or_address("shared"), real_address("10.0.0.2:4001"), username("bob")])
+async def test_a_message_goes_by_client_id(who: Who, message: str, sent: str) -> None:
+    one = daemon("2.7.6", people())
+    peer = Peer(one)
+    value = (await perform(kill(who, message=message), peer)).value
+    assert value.killed == len(value.clients) >= 1
+    assert [line for line in peer.commands if "kill" in line] == [
+        f"client-kill {each.client_id} {sent}" for each in value.clients
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("", "must be RESTART or HALT"),
+        ("bye", "must be RESTART or HALT"),
+        ("restart", "must be RESTART or HALT"),
+        ("RESTARTED", "must be RESTART or HALT"),
+        ("RESTART [N]", "must be RESTART or HALT"),
+        ("HALT,a\nb", "control character"),
+        ("RESTART," + "x" * 248, "256 bytes long"),
+        ("RESTART,reason,[N]", "right behind 'RESTART,' only"),
+        ("RESTART,[n],reason", None),
+        ("HALT,[NP]", "right behind 'RESTART,' only"),
+        ("RESTART,[N],or [P]", "right behind 'RESTART,' only"),
+    ],
+)
+def test_messages_that_no_client_understands(message: str, error: str | None) -> None:
+    with pytest.raises(UsageError, match=error or "in capitals"):
+        kill(name_or_address("a"), message=message)
+
+
+async def test_an_old_release_takes_no_message() -> None:
+    one = daemon("2.2.3", [client("a")])
+    peer = Peer(one)
+    with pytest.raises(CommandFailedError, match="a message goes with a client id") as caught:
+        await perform(kill(name_or_address("a"), message="HALT"), peer)
+    assert caught.value.hint == "leave --message out"
+    assert (left(one), peer.commands) == (["a"], ["status 3", "pid"])
+
+
+# what was shown is what is killed
+
+
+@pytest.mark.parametrize("who", [client_id("0"), virtual_address("10.8.0.2")])
+async def test_another_client_than_the_one_that_was_shown_lives(who: Who) -> None:
+    one = daemon("2.6.14", [client("meant", port=1)])
+    operation = kill(who)
+    assert operation.preview is not None
+    shown = (await perform(operation.preview, Peer(one))).value
+    assert [each.common_name for each in shown.clients] == ["meant"]
+    restarted(one, ["innocent"])
+    attempt = Attempt(SERVER)
+    peer = Peer(one)
+    assert (await perform(operation, peer, attempt=attempt)).value == Killed(0, ())
+    assert attempt.warnings == [f"another {who} than the one that was shown is there by now, and was not killed"]
+    assert not any("kill" in line for line in peer.commands)
+
+
+async def test_the_one_that_was_shown_is_killed() -> None:
+    one = daemon("2.6.14", people())
+    operation = kill(client_id("1"))
+    assert operation.preview is not None
+    await perform(operation.preview, Peer(one))
+    assert (await perform(operation, Peer(one))).value.killed == 1
+
+
+async def test_a_username_means_the_same_person_after_a_reconnect() -> None:
+    one = daemon("2.6.14", [client("shared", port=1, username="bob")])
+    operation = kill(username("bob"))
+    assert operation.preview is not None
+    await perform(operation.preview, Peer(one))
+    one.kill(one.instances)
+    one.connect(client("shared", port=2, username="bob"))
+    assert (await perform(operation, Peer(one))).value.killed == 1
+
+
+@pytest.mark.parametrize("who", [client_id("0"), virtual_address("10.8.0.2")])
+async def test_who_takes_the_place_between_the_look_ups_lives(who: Who) -> None:
+    one = daemon("2.6.14", [client("meant", port=1)])
+    peer = Peer(one, lambda data: restarted(one, ["innocent"]) if data.startswith(b"state\nstatus") else None)
+    value = (await perform(kill(who), peer)).value
+    assert (value.killed, [each.result for each in value.clients]) == (0, ["gone"])
+    assert left(one) == ["innocent"]
+
+
+async def test_who_was_there_before_is_kept_for_a_look_later() -> None:
+    one = daemon("2.6.14", people())
+    peer = Peer(one)
+    before = (await perform(kill(username("bob"), verify=True), peer)).value.before
+    assert before is not None
+    assert [row.client_id for row in before.clients] == [0, 1, 2]
+    assert peer.commands[0] == "state"

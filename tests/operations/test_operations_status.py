@@ -201,9 +201,10 @@ async def test_a_restart_is_waited_through() -> None:
 async def test_a_restart_that_does_not_end_is_given_up() -> None:
     daemon = SimulatedDaemon("2.6.14", clock=ManualClock())
     daemon.restart("SIGUSR1")
-    with pytest.raises(CommandFailedError, match=r"no tunnel: it still refused 'status 3' after 0\.7 s") as caught:
+    with pytest.raises(CommandFailedError, match=r"its tunnel was not up within 0\.7 s$") as caught:
         await perform(status.CLIENTS, Peer(daemon), reply_timeout=0.7)
-    assert caught.value.hint == "see what it is doing with fleet state, and why with fleet log 20"
+    assert caught.value.hint is not None
+    assert "fleet state" in caught.value.hint
 
 
 async def test_a_daemon_that_goes_into_hold_meanwhile_is_not_waited_for() -> None:

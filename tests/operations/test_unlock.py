@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,11 +13,13 @@ from fleet.demo.requests import PRIVATE_KEY, Request, RequestKind, login, passph
 from fleet.engine import FanOut, Outcome, fan_out
 from fleet.errors import UsageError
 from fleet.inventory.model import Server
-from fleet.operations.conversation import work_on
+from fleet.management.challenges import Challenge, DynamicChallenge, StaticChallenge
+from fleet.operations.conversation import Access, work_on
 from fleet.operations.operation import Answer, Operation
 from fleet.operations.secret import Secret
-from fleet.operations.unlock import Answers, Login, Unlocked, unlock
+from fleet.operations.unlock import Answers, Login, Response, Unlocked, result_of, unlock
 from fleet.operations.waiting import LOOK, Waiting, Want, WantKind
+from fleet.render.jsonout import to_jsonable
 from fleet.transport import SSHOptions, Transport
 from support.farm import Listen
 
@@ -49,7 +52,7 @@ class Fleet:
         if self._server is None:
             self._server = Server("edge-1", "edge-1", None, await self.listen(self.daemon))
         async with Transport([self._server], SSHOptions()) as transport:
-            work = work_on(transport, operation.perform, 5.0)
+            work = work_on(Access(transport, 5.0), operation.perform)
             async with fan_out([self._server], work, host_timeout=20.0) as fan:
                 if when is not None:
                     when(fan)
@@ -190,11 +193,94 @@ async def test_a_confirmation_is_declined(fleet: MakeFleet) -> None:
     assert (await one.value(Answers(confirm="cancel"))).result == "cancelled"
 
 
-async def test_a_challenge_is_not_answered(fleet: MakeFleet) -> None:
-    one = fleet(SimulatedDaemon(client_mode=True, requests=[login("alice", "good", challenge="SC:1,Enter the code")]))
+CODE = StaticChallenge("Enter the code", echo=True)
+FURTHER = "CRV1:R,E:5tate:YWxpY2U=:Enter the PIN: now"
+PIN_CODE = DynamicChallenge("Enter the PIN: now", True, True, "5tate", "alice")
+
+
+def response(challenge: Challenge, text: str, *, given: str = "good") -> Answers:
+    return Answers({AUTH: Login(Secret(given), "alice")}, {AUTH: Response(challenge, Secret(text))})
+
+
+@pytest.mark.parametrize(
+    ("flag", "challenge", "right"),
+    [
+        (1, CODE, "SCRV1:Z29vZA==:MTIz"),
+        (0, StaticChallenge("Enter the code", echo=False), "SCRV1:Z29vZA==:MTIz"),
+        (2, StaticChallenge("Enter the code", echo=False, concatenated=True), "good123"),
+    ],
+)
+async def test_a_static_challenge_is_answered_with_the_password(
+    fleet: MakeFleet, flag: int, challenge: StaticChallenge, right: str
+) -> None:
+    asks = login("alice", right, challenge=f"SC:{flag},Enter the code")
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[asks]))
+    wanted = AUTH.challenged(challenge)
+    assert (await one.value(auth("alice", "good"))).needs == wanted
+    assert not any(command.startswith(("password", "username")) for command in one.commands)
+    value = await one.value(response(challenge, "456"))
+    assert (value.needs, value.verification_failed) == (wanted, ("Auth",))
+    value = await one.value(response(challenge, "123"))
+    assert (value.result, value.waited_for) == ("connected", (wanted,))
+    assert str(wanted) == "'Auth' username/password: Enter the code"
+
+
+async def test_the_answer_to_another_challenge_is_not_given(fleet: MakeFleet) -> None:
+    asks = login("alice", "x", challenge="SC:1,Another code")
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[asks]))
+    assert (await one.value(response(CODE, "123"))).result == "waiting"
+    assert not any(command.startswith("password") for command in one.commands)
+
+
+async def test_a_dynamic_challenge_is_answered_in_the_passwords_place(fleet: MakeFleet) -> None:
+    asks = login("alice", "good", further=FURTHER, answer="CRV1::5tate::123")
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[asks]))
+    value = await one.value(auth("alice", "good"))
+    assert (value.result, value.needs, value.verification_failed) == ("waiting", AUTH.challenged(PIN_CODE), ())
+    assert value.waited_for == (AUTH, AUTH.challenged(PIN_CODE))
+    assert one.daemon.auth_retry == "none"
+    shown = json.dumps(to_jsonable(result_of(value)))
+    assert "Enter the PIN: now" in shown
+    assert "5tate" not in shown + str(value.needs) + repr(value)
+    value = await one.value(response(PIN_CODE, "123"))
+    assert (value.result, value.verification_failed) == ("connected", ())
+    assert one.commands[-3:] == ["username Auth alice", "password Auth CRV1::5tate::123", "auth-retry none"]
+
+
+async def test_a_wrong_answer_to_a_dynamic_challenge_is_a_failure_and_the_password_is_wanted_again(
+    fleet: MakeFleet,
+) -> None:
+    asks = login("alice", "good", further=FURTHER, answer="CRV1::5tate::123")
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[asks]))
+    await one.value(auth("alice", "good"))
+    value = await one.value(response(PIN_CODE, "456"))
+    assert (value.result, value.needs, value.verification_failed) == ("waiting", AUTH, ("Auth",))
+    assert one.daemon.phase is Phase.WAIT
+
+
+async def test_a_challenge_that_wants_no_answer_gets_an_empty_one(fleet: MakeFleet) -> None:
+    further = "CRV1::5tate:YWxpY2U=:Look at your phone"
+    asks = login("alice", "good", further=further, answer="CRV1::5tate::")
+    outcome = await fleet(SimulatedDaemon(client_mode=True, requests=[asks])).unlock(auth("alice", "good"))
+    assert outcome.require().value.result == "connected"
+    assert outcome.warnings == ("the far end says: Look at your phone",)
+
+
+async def test_a_password_that_is_too_long_with_its_answer_is_not_sent(fleet: MakeFleet) -> None:
+    asks = login("alice", "x", challenge="SC:1,Enter the code")
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[asks]))
+    outcome = await one.unlock(response(CODE, "1" * 20, given="s" * 200))
+    assert outcome.error is not None
+    assert "longer than the 255 bytes" in outcome.error.message
+    assert "sss" not in outcome.error.message
+    assert not any(command.startswith("password") for command in one.commands)
+
+
+async def test_what_no_release_asks_for_is_not_answered(fleet: MakeFleet) -> None:
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[login("alice", "good", challenge="XC:Enter the code")]))
     outcome = await one.unlock(auth("alice", "good"))
     assert outcome.error is not None
-    assert "challenge" in outcome.error.message
+    assert "more than a username and password" in outcome.error.message
     assert not any(command.startswith(("password", "username")) for command in one.commands)
 
 

@@ -15,6 +15,7 @@ from fleet.management.notifications import (
     Notification,
     StateNotification,
     UnknownNotification,
+    UpDownNotification,
     parse_notification,
 )
 from fleet.management.replies import LogLine, State
@@ -106,6 +107,8 @@ def test_events_say_their_type() -> None:
         (">NEED-STR:Need 'name' input MSG:Please name", "needs a text for 'name': Please name"),
         (">ECHO:1795336588,forget-passwords", "forget-passwords"),
         (">FATAL:no more", "no more"),
+        (">PASSWORD:Auth-Token:x", "the server gave a token in place of the password: [redacted]"),
+        (">RSA_SIGN:YWJj", "YWJj"),
         (">LOG:1795336588,W,careful", "W careful"),
         (">PKCS11ID-COUNT:3", "3"),
         (">SOMETHING-NEW:a,b", "a,b"),
@@ -133,6 +136,15 @@ def test_a_client_is_one_line() -> None:
     asks = ClientNotification("CONNECT", 5, 2, environment=MappingProxyType({"untrusted_ip": "2001:db8::1"}))
     assert describe(asks) == "CONNECT 5,2 [2001:db8::1]"
     assert describe(ClientNotification("ADDRESS", 5, address="10.8.0.6")) == "ADDRESS 5 10.8.0.6"
+
+
+def test_a_tunnel_that_goes_up_is_one_line() -> None:
+    environment = {"dev": "tun0", "ifconfig_local": "10.8.0.6", "trusted_ip": "203.0.113.9", "trusted_port": "1194"}
+    up = UpDownNotification("UP", MappingProxyType({**environment, "tls_id_0": "CN=gate"}))
+    assert describe(up) == "UP tun0 10.8.0.6 to 203.0.113.9:1194"
+    assert describe(UpDownNotification("DOWN")) == "DOWN"
+    data = json.loads(event_json(message(up)))
+    assert (data["type"], data["data"]["kind"], data["data"]["environment"]["dev"]) == ("UPDOWN", "UP", "tun0")
 
 
 def test_a_log_line_as_json() -> None:
@@ -180,9 +192,10 @@ def test_every_type_that_openvpn_has_is_known_by_its_name() -> None:
         "PKCS11ID-ENTRY": "'1'",
         "PROXY": "x",
         "REMOTE": "x",
+        "RSA_SIGN": "x",
         "STATE": "1795336588,CONNECTED,,,",
-        "UPDOWN": "x",
+        "UPDOWN": "UP",
     }
     for source, text in samples.items():
         assert source_of(parse_notification(f">{source}:{text}")) == source
-    assert set(samples) | {"RSA_SIGN"} == set(SOURCES)
+    assert set(samples) == set(SOURCES)

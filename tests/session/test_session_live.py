@@ -276,6 +276,17 @@ async def test_a_daemon_cannot_make_fleet_keep_any_number_of_questions(monkeypat
         assert len(await session.waiting()) == 2
 
 
+async def test_nor_questions_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "REQUESTS_SIZE_LIMIT", 100)
+    long = b"".join(b">PASSWORD:Need '%b' password\r\n" % (letter * 60) for letter in (b"a", b"b"))
+    async with Session.open(Daemon(BANNER + long + NEED_AUTH, answers())) as session:
+        assert [one.realm[0] for one in await session.waiting() if isinstance(one, PasswordNeededNotification)] == [
+            "a",
+            "A",
+        ]
+        assert session.requests == await session.waiting()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_recorded_daemons_in_hold(version: str) -> None:
     recording = read_transcript(transcript(version, "12_hold"))[0]

@@ -22,7 +22,7 @@ from fleet.management.commands.clients import (
     push_update_broad,
     push_update_cid,
 )
-from fleet.management.commands.command import BODY_LIMIT, LINE_LIMIT, PARAMETERS_LIMIT, Command, ReplyKind
+from fleet.management.commands.command import BODY_END, BODY_LIMIT, LINE_LIMIT, PARAMETERS_LIMIT, Command, ReplyKind
 from fleet.management.commands.dialogues import (
     cr_response,
     needok,
@@ -74,10 +74,12 @@ from fleet.management.commands.settings import (
     signal,
     verb,
 )
-from fleet.management.commands.table import COMMANDS, CommandSpec, custom_command, parse_command
+from fleet.management.commands.table import ANY_LINES, COMMANDS, CommandSpec, custom_command, parse_command
 
 __all__ = [
+    "ANY_LINES",
     "AUTH_RETRY",
+    "BODY_END",
     "BODY_LIMIT",
     "COMMANDS",
     "COMMON_NAME_LIMIT",

@@ -31,7 +31,10 @@ def kill_common_name(common_name: str) -> Command[int]:
         raise UsageError("the common name is empty")
     check_argument(common_name, "the common name", limit=COMMON_NAME_LIMIT)
     if ":" in common_name:
-        raise UsageError("a common name with a colon cannot be killed by name: OpenVPN 2.7 would kill another client")
+        raise UsageError(
+            "a common name with a colon cannot be killed by name: OpenVPN 2.7 would kill another client",
+            hint="fleet kill looks the client up, and kills it by its client ID",
+        )
     if common_name == "UNDEF":
         raise UsageError("'UNDEF' is no client's name: OpenVPN would kill every client that has none yet")
     return Command("kill", (common_name,), ReplyKind.LINE, parse_killed, changes=True)
@@ -52,7 +55,10 @@ def kill_address(spelling: str) -> Command[int]:
     except AddressValueError:
         valid = False
     if not valid:
-        raise UsageError("a client can be killed by address only as IPv4:port, udp:IPv4:port or tcp:IPv4:port")
+        raise UsageError(
+            "a client can be killed by address only as IPv4:port, udp:IPv4:port or tcp:IPv4:port",
+            hint="fleet kill takes any address, and names with a colon: it looks the client up first",
+        )
     return Command("kill", (spelling,), ReplyKind.LINE, parse_killed, changes=True)
 
 

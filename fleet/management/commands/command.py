@@ -21,6 +21,7 @@ BODY_LIMIT = 1000
 
 MASK = "[secret]"
 BODY_END = "END"
+"""The line behind the lines of a command."""
 
 
 class ReplyKind(Enum):

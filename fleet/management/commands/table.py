@@ -19,6 +19,9 @@ from fleet.management.commands.lexer import split_line
 
 FIRST_RELEASE = "2.1"
 
+ANY_LINES = ("AA==",)
+"""Lines that any command takes that takes lines, to look at the command without them."""
+
 Build = Callable[..., Command[Any]]
 
 
@@ -99,7 +102,7 @@ class CommandSpec:
         Raises:
             UsageError: as `command`, but for the lines behind it.
         """
-        return self.command(arguments, ("AA==",) if self.body else None).reply
+        return self.command(arguments, ANY_LINES if self.body else None).reply
 
     @property
     def _number(self) -> str:

@@ -1,0 +1,215 @@
+"""Asking servers: the way to them, one operation on all of them, and the operator's Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Generic, NoReturn, Self, TypeVar
+
+from fleet.cli.options import Options
+from fleet.cli.output import say
+from fleet.cli.progress import show_progress
+from fleet.engine import EXIT_INTERRUPTED, Attempt, FanOut, Outcome, fan_out
+from fleet.errors import UsageError
+from fleet.inventory.model import Server
+from fleet.journal.journal import Journal
+from fleet.journal.locks import Slots
+from fleet.journal.places import runtime_folder
+from fleet.operations.conversation import Access, work_on
+from fleet.operations.operation import Answer, Operation
+from fleet.render.progress import Progress
+from fleet.transport import SSHOptions, Transport
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[T]):
+    """What came of asking.
+
+    Attributes:
+        outcomes: one for each server, as they completed.
+        interrupted: the operator broke off.
+    """
+
+    outcomes: list[Outcome[Answer[T]]]
+    interrupted: bool
+
+
+Listen = Callable[[Outcome[Any], FanOut[Any], Progress], None]
+"""Told of each outcome as it completes; may break the fan-out off, and clears the progress line before it writes."""
+
+
+def ask(
+    operation: Operation[T],
+    servers: Sequence[Server],
+    options: Options,
+    interrupts: Interrupts,
+    *,
+    journal: Journal | None = None,
+    listen: Listen | None = None,
+) -> Asked[T]:
+    """Performs an operation on the servers, in an event loop of its own.
+
+    Raises:
+        RefusedError: nothing was sent to any server.
+    """
+
+    async def connected() -> Asked[T]:
+        async with Transport(servers, transport_options(options)) as transport:
+            access = access_to(transport, options, changes=operation.changes, journal=journal)
+            return await ask_over(access, operation, servers, options, interrupts, journal=journal, listen=listen)
+
+    return asyncio.run(connected())
+
+
+async def ask_over(
+    access: Access,
+    operation: Operation[T],
+    servers: Sequence[Server],
+    options: Options,
+    interrupts: Interrupts,
+    *,
+    journal: Journal | None = None,
+    listen: Listen | None = None,
+) -> Asked[T]:
+    """The same in a loop that runs already, over a transport that may be used again.
+
+    Args:
+        access: the way to the servers.
+        operation: is done to each.
+        servers: each gets one outcome.
+        options: of the command line.
+        interrupts: end it.
+        journal: is told of each outcome, where the run has one.
+        listen: is told of each outcome.
+    """
+    outcomes: list[Outcome[Answer[T]]] = []
+    fan = fan_out(
+        servers,
+        work_on(access, operation.perform),
+        forks=options.forks,
+        host_timeout=options.host_timeout,
+        run_timeout=options.timeout,
+    )
+    async with fan, show_progress(fan, outcomes, options) as progress:
+        interrupts.end_with(partial(_interrupt, fan, progress))
+        async for outcome in fan:
+            outcomes.append(outcome)
+            if journal is not None:
+                journal.outcome(outcome, _own_words(outcome))
+            if listen is not None:
+                listen(outcome, fan, progress)
+    return Asked(outcomes, fan.interrupted)
+
+
+def _own_words(outcome: Outcome[Answer[Any]]) -> str:
+    """The daemon's own answer, as far as there is one."""
+    answer = outcome.value or outcome.partial
+    return "" if answer is None else answer.raw
+
+
+def _interrupt(fan: FanOut[Any], progress: Progress) -> None:
+    progress.clear()
+    say("interrupted: closing what is open; again to leave at once")
+    fan.interrupt()
+
+
+def access_to(
+    transport: Transport, options: Options, *, changes: bool = False, journal: Journal | None = None
+) -> Access:
+    """How the daemons of a run are reached.
+
+    Args:
+        transport: the way to them.
+        options: of the command line.
+        changes: they are changed, which is not done without keeping other runs out.
+        journal: is told what is sent, where the run has one.
+
+    Raises:
+        UsageError: the folder of the locks cannot be used, and something is to be changed.
+    """
+    return Access(
+        transport,
+        options.reply_timeout,
+        slots=_slots(options, changes=changes),
+        wait_busy=options.wait_busy or 0.0,
+        on_sent=_untold if journal is None else journal.sent,
+    )
+
+
+def _slots(options: Options, *, changes: bool) -> Slots | None:
+    try:
+        return Slots(runtime_folder(os.environ), command=options.command_line, timeout=options.lock_timeout)
+    except UsageError:
+        if changes:
+            raise
+        return None  # who only looks needs no place to write
+
+
+def _untold(_attempt: Attempt) -> None:
+    """Nobody keeps a record of what is sent."""
+
+
+def transport_options(options: Options) -> SSHOptions:
+    """What the command line says of the way to the servers."""
+    files = None if options.ssh_config is None else (Path(options.ssh_config),)
+    return SSHOptions(config_files=files, connect_timeout=options.connect_timeout)
+
+
+class Interrupts:
+    """The first Ctrl-C or SIGTERM ends the run with a report; the second ends the process at once, with a few words.
+
+    In force until every outcome is there, so that no report is lost because a connection was just being closed.
+    """
+
+    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self._came = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: Callable[[], None] = lambda: None
+        self._last_words: Callable[[], str] = str
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def end_with(self, end: Callable[[], None]) -> None:
+        """What ends the run, to be called in the running loop; at once if somebody wants that already."""
+        self._loop, self._end = asyncio.get_running_loop(), end
+        if self._came:
+            end()
+
+    def leave_with(self, last_words: Callable[[], str]) -> None:
+        """What there is to say where the process ends at once: of changes that are not put back. Empty for nothing."""
+        self._last_words = last_words
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self._came:
+            self._leave()
+        self._came = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: everything is done
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _leave(self) -> NoReturn:
+        last_words, self._last_words = self._last_words, str  # nobody who reads: a third signal does not wait for it
+        try:
+            if text := last_words():
+                os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))  # not `say`: a signal may have come in it
+        finally:
+            os._exit(EXIT_INTERRUPTED)

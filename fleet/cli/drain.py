@@ -1,0 +1,450 @@
+"""`fleet drain` and `fleet uncordon`: move the clients of a server away, keep new ones out, and let them in again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from fleet.cli.asking import Interrupts, access_to, ask, ask_over, transport_options
+from fleet.cli.consent import confirm, must_ask, question, somebody
+from fleet.cli.options import Options, duration, with_options
+from fleet.cli.output import output_for, say
+from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
+from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
+from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, ServerError, UsageError
+from fleet.inventory.model import Server
+from fleet.journal.journal import Journal
+from fleet.operations.capacity import group_of
+from fleet.operations.conversation import Access
+from fleet.operations.cordon import UNCORDON, cordon
+from fleet.operations.drain import (
+    DEFAULT_REASON,
+    LOOK,
+    Drain,
+    Draining,
+    Neighbour,
+    Plan,
+    Whereabouts,
+    drain,
+    farewell,
+    neighbour,
+    plan_of,
+    shortage,
+)
+from fleet.operations.operation import Answer, Confirm, Operation
+from fleet.operations.signals import throw
+from fleet.operations.snapshot import SNAPSHOT, Snapshot
+from fleet.render import units
+from fleet.render.table import render_table
+from fleet.render.text import escape
+from fleet.transport import Transport
+
+_POLL_INTERVAL = 2.0  # seconds between two looks at where everybody is
+_RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?:/([smh]))?")
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_THEN = ("SIGTERM", "SIGHUP", "SIGUSR1")
+
+ServerName = Annotated[str, typer.Argument(metavar="SERVER", help="The server whose clients are to go.")]
+Patterns = Annotated[list[str] | None, typer.Argument(metavar="SERVER", help="Servers that were cordoned.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the application."""
+    app.command("drain")(with_options(_drain, changes=True))
+    app.command("uncordon")(with_options(_uncordon, changes=True))
+
+
+def _drain(
+    *,
+    server: ServerName,
+    rate: Annotated[str, typer.Option("--rate", metavar="N/s", help="How many clients to tell; N/m and N/h too.")] = (
+        "5/s"
+    ),
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="DURATION", help="How long to wait for those who were told to be gone.")
+    ] = "10m",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="What is told to clients, and stands in their logs.")
+    ] = DEFAULT_REASON,
+    cordoned: Annotated[
+        bool, typer.Option("--cordon", help="Keep new clients out when none is left, until fleet uncordon.")
+    ] = False,
+    then: Annotated[
+        str | None,
+        typer.Option("--then", metavar="SIGNAL", help="Send it SIGTERM, SIGHUP or SIGUSR1 when none is left."),
+    ] = None,
+    unchecked: Annotated[
+        bool, typer.Option("--no-neighbour-check", help="Do not ask whether other servers can take the clients.")
+    ] = False,
+    options: Options,
+) -> int:
+    """Move the clients of a server to its neighbours.
+
+    Each client is told to take its next remote, a few a second. Before that the other servers of the group (the
+    smallest that the server is in) are looked at: one has to be up, with room where the inventory has max_clients.
+    Afterwards it shows who went where, who came back, having no other remote, and who stayed; 1 is the exit status
+    where clients are left. It wants daemons from OpenVPN 2.4 on.
+
+    --cordon restarts the empty daemon into hold, with its tunnel down. That is refused where the daemon may not
+    survive it, as far as its log tells, unless --force is given.
+    """
+    wish = _Wish(farewell(reason), _interval(rate), duration(grace) or 0.0, cordoned, _signal(then), unchecked)
+    if cordoned and then:
+        raise UsageError("--cordon keeps the daemon waiting, and --then sends it a signal", hint="give one of them")
+    if options.limit or options.every or options.exclude:
+        raise UsageError("drain is for the one server that it names", hint="leave -l, -x and --all out")
+    if options.serial or options.max_fail or options.batch_wait or options.step:
+        raise UsageError("drain is for one server at a time", hint="leave --serial and its like out")
+    target = Target(args=(server,), explicit=True, single="drain empties one server at a time")
+    servers = admit(
+        _operation(wish, Draining("", wish.message, wish.interval)), replace(options, limit=(server,)), target
+    )
+    if servers is None:
+        return EXIT_OK
+    return _Run(servers[0], wish, options, target).run()
+
+
+def _uncordon(*, patterns: Patterns = None, options: Options) -> int:
+    """Let clients in again on servers that were cordoned: hold off, hold release.
+
+    Wants servers, --limit or --all.
+    """
+    return run(UNCORDON, options, Target(args=tuple(patterns or ()), explicit=True))
+
+
+def _interval(rate: str) -> float:
+    """Seconds between two clients."""
+    match = _RATE.fullmatch(rate)
+    if match is None or not float(match[1]):
+        raise UsageError(f"--rate: '{rate}' is no rate", hint="write 5/s, 10/m or 100/h")
+    return _PERIODS[match[2]] / float(match[1])
+
+
+def _signal(name: str | None) -> str | None:
+    if name not in (None, *_THEN):
+        raise UsageError(f"--then: '{name}' is no signal for an empty server", hint=f"signals are {', '.join(_THEN)}")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What the command line says.
+
+    Attributes:
+        message: what clients are told.
+        interval: seconds between two of them.
+        grace: seconds to wait for those who were told.
+        cordon: keep new ones out in the end.
+        then: the signal to send in the end, or None.
+        unchecked: do not look whether there is room elsewhere.
+    """
+
+    message: str
+    interval: float
+    grace: float
+    cordon: bool
+    then: str | None
+    unchecked: bool
+
+    @property
+    def ending(self) -> str:
+        """What is done when none is left, to go behind what is done to the clients."""
+        if self.cordon:
+            return ", and then keeps new ones out"
+        return f", and then sends {self.then}" if self.then else ""
+
+
+def _operation(wish: _Wish, draining: Draining) -> Operation[Drain]:
+    made = drain(draining)
+    typed = wish.then in ("SIGTERM", "SIGHUP")
+    return replace(made, effect=made.effect + wish.ending, confirm=Confirm.NAME if typed else made.confirm)
+
+
+class _Run:
+    """One drain, from the first look to the last."""
+
+    def __init__(self, server: Server, wish: _Wish, options: Options, target: Target) -> None:
+        self._server = server
+        self._wish = wish
+        self._options = options
+        self._target = target
+        self._draining = Draining(server.name, wish.message, wish.interval)
+        self._operation = _operation(wish, self._draining)
+        self._neighbours: tuple[Server, ...] = ()  # those that answered
+        self._told: tuple[Neighbour, ...] = ()
+        self._started, self._begun = datetime.now(UTC), time.monotonic()
+        self._error: ServerError | None = None
+        self._sent: str | None = None
+        self._warnings: list[str] = []
+        self._raw = ""
+        self._interrupted = False
+        self._cordoned = False
+        self._signal: str | None = None
+
+    def run(self) -> int:
+        """All of it, to the exit status.
+
+        Raises:
+            RefusedError: nothing was sent to any server.
+        """
+        asks = must_ask(self._operation, (self._server,), self._options) and not self._options.dry_run
+        person = somebody(self._operation, (self._server,)) if asks else None
+        found = self._foresee()
+        if found.value is None:
+            return self._finish(found)
+        plan: Plan = found.value.value
+        if self._options.dry_run:
+            output = output_for(self._preview, self._options)
+            output.outcome(found)
+            output.words(self._where_to())
+            return finish(self._report(found), output)
+        if person is not None and (plan.nclients or self._wish.ending):
+            say(f"{question(self._operation, (self._server,), [found], self._options)}\n{self._where_to()}".rstrip())
+            confirm(self._operation, (self._server,), self._options, person)
+        journal = open_journal(self._operation, (self._server,), self._options, self._target)
+        with Interrupts() as interrupts:
+            try:
+                asyncio.run(self._drain(interrupts, journal))
+            except RefusedError:
+                journal.end(EXIT_REFUSED, interrupted=False)
+                raise
+            outcome = self._outcome()
+            report = self._report(outcome)
+            say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
+        return self._finish(outcome)
+
+    # Before
+
+    @property
+    def _preview(self) -> Operation[Any]:
+        preview = self._operation.preview
+        assert preview is not None  # noqa: S101 - a drain has one
+        return preview
+
+    def _foresee(self) -> Outcome[Answer[Any]]:
+        """The server's plan, or what is wrong with it.
+
+        Raises:
+            UsageError: its neighbours cannot take its clients.
+            InterruptedRunError: Ctrl-C; nothing was sent.
+        """
+        group, others = self._group()
+        asked_too = tuple(other for other in others if not other.exclusive or self._options.force)
+        with Interrupts() as interrupts:
+            asked = ask(SNAPSHOT, (self._server, *asked_too), self._options, interrupts)
+        if asked.interrupted:
+            raise InterruptedRunError("interrupted before anything was sent")
+        found = {outcome.server.name: outcome for outcome in asked.outcomes}
+        self._told = tuple(_neighbour(other, found.get(other.name)) for other in others)
+        self._neighbours = tuple(other for other in asked_too if found[other.name].value is not None)
+        return self._planned(found[self._server.name], group)
+
+    def _group(self) -> tuple[str, tuple[Server, ...]]:
+        """The server's group, and the others in it."""
+        inventory = load_inventory(self._options)
+        group = group_of(self._server, inventory)
+        names = set(inventory.groups[group].servers) - {self._server.name}
+        return group, tuple(server for server in inventory.servers if server.name in names)
+
+    def _planned(self, outcome: Outcome[Answer[Snapshot]], group: str) -> Outcome[Answer[Any]]:
+        if outcome.value is None:
+            return replace(outcome, value=None)
+        try:
+            plan = plan_of(outcome.value.value, self._wish.message, self._told)
+        except CommandFailedError as error:
+            return Outcome(self._server, outcome.elapsed, None, error, warnings=outcome.warnings)
+        reason = shortage(self._told, plan.nclients)
+        if reason is not None and plan.nclients and not self._wish.unchecked:
+            raise UsageError(
+                f"{self._server.name} is not drained: {reason} (group {group})",
+                hint="bring one up, or go on all the same with --no-neighbour-check",
+            )
+        down = [str(one) for one in self._told if not one.up]
+        warned = [f"a client whose next remote is down is out for about a minute: {', '.join(down)}"] if down else []
+        return Outcome(
+            self._server, outcome.elapsed, Answer(plan, outcome.value.raw), warnings=(*outcome.warnings, *warned)
+        )
+
+    def _where_to(self) -> str:
+        up = ", ".join(str(one) for one in self._told if one.up)
+        return f"they can go to {escape(up)}" if up else ""
+
+    # The drain itself
+
+    async def _drain(self, interrupts: Interrupts, journal: Journal) -> None:
+        async with Transport((self._server, *self._neighbours), transport_options(self._options)) as transport:
+            access = access_to(transport, self._options, changes=True, journal=journal)
+            if await self._move(access, interrupts, journal) and not self._draining.remaining:
+                await self._end(access, interrupts, journal)
+
+    async def _move(self, access: Access, interrupts: Interrupts, journal: Journal) -> bool:
+        """Tells everybody to go, and those who come meanwhile; says whether it came to its end."""
+        await self._look(access, interrupts, self._neighbours, before=True)
+        clock = asyncio.get_running_loop().time
+        until: float | None = None
+        while await self._change(access, interrupts, journal, self._operation):
+            if until is None:
+                until = clock() + self._wish.grace
+                self._tell_waiting()
+            newcomers = await self._watch(access, interrupts, until)
+            if self._interrupted or not newcomers or clock() >= until:
+                break
+        return self._error is None and not self._interrupted
+
+    async def _watch(self, access: Access, interrupts: Interrupts, until: float) -> bool:
+        """Looks where everybody is until that is known, or the time is over; says whether somebody new has come."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._look(access, interrupts, (self._server, *self._neighbours))
+            if self._interrupted or self._draining.has_newcomers:
+                return self._draining.has_newcomers
+            left = until - clock()
+            if left <= 0 or self._draining.settled(clock()):
+                return False
+            await self._pause(interrupts, min(_POLL_INTERVAL, left))
+
+    async def _look(
+        self, access: Access, interrupts: Interrupts, servers: Sequence[Server], *, before: bool = False
+    ) -> None:
+        if self._interrupted:
+            return
+        asked = await ask_over(access, LOOK, servers, self._options, interrupts)
+        self._interrupted = self._interrupted or asked.interrupted
+        for outcome in asked.outcomes:
+            if outcome.value is not None:
+                seen = outcome.value.value
+                if before:
+                    self._draining.before(seen)
+                else:
+                    self._draining.saw(seen)
+
+    async def _change(
+        self, access: Access, interrupts: Interrupts, journal: Journal, operation: Operation[Any]
+    ) -> bool:
+        """Does something to the server; says whether it was done."""
+        if self._interrupted:
+            return False
+        asked = await ask_over(access, operation, (self._server,), self._options, interrupts, journal=journal)
+        (outcome,) = asked.outcomes
+        self._interrupted = asked.interrupted
+        self._error, self._sent = outcome.error, outcome.sent
+        self._warnings += [warning for warning in outcome.warnings if warning not in self._warnings]
+        if outcome.value is not None:
+            self._raw += outcome.value.raw
+        return outcome.value is not None
+
+    async def _end(self, access: Access, interrupts: Interrupts, journal: Journal) -> None:
+        """What is to be done when none is left."""
+        if self._wish.cordon:
+            operation = cordon(force=self._options.force)
+            self._cordoned = await self._change(access, interrupts, journal, operation)
+        elif self._wish.then and await self._change(access, interrupts, journal, throw(self._wish.then)):
+            self._signal = self._wish.then
+
+    async def _pause(self, interrupts: Interrupts, seconds: float) -> None:
+        over = asyncio.Event()
+
+        def end() -> None:
+            say("interrupted: where everybody was last seen is shown; again to leave at once")
+            self._interrupted = True
+            over.set()
+
+        interrupts.end_with(end)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await over.wait()
+
+    # What is told
+
+    def _tell_waiting(self) -> None:
+        count = len(self._draining.result().clients)
+        if count and not self._options.quiet:
+            clients = "1 client was" if count == 1 else f"all {count} clients were"
+            say(f"{clients} told to go; waiting up to {units.duration(self._wish.grace)} for them to be elsewhere")
+
+    def _outcome(self) -> Outcome[Answer[Any]]:
+        result = replace(self._draining.result(), neighbours=self._told, cordoned=self._cordoned, signal=self._signal)
+        error = self._error
+        if error is None and self._interrupted:
+            error = InterruptedRunError("interrupted before everybody was elsewhere")
+        answer = Answer(result, self._raw)
+        return Outcome(
+            self._server,
+            time.monotonic() - self._begun,
+            answer if error is None else None,
+            error,
+            sent=self._sent,
+            warnings=tuple(self._warnings),
+            partial=None if error is None else answer,
+        )
+
+    def _report(self, outcome: Outcome[Answer[Any]]) -> Report[Answer[Any]]:
+        value = None if outcome.value is None else outcome.value.value
+        return Report.of(
+            (self._server,),
+            (outcome,),
+            command=self._operation.name,
+            args=self._target.args,
+            started=self._started,
+            elapsed=time.monotonic() - self._begun,
+            interrupted=self._interrupted,
+            answer_status=EXIT_FAILED if isinstance(value, Drain) and value.nclients else EXIT_OK,
+        )
+
+    def _finish(self, outcome: Outcome[Answer[Any]]) -> int:
+        output = output_for(self._operation, self._options)
+        output.outcome(outcome)
+        answer = outcome.value or outcome.partial
+        if answer is not None:
+            output.words(self._words(answer.value, whole=outcome.value is not None))
+        return finish(self._report(outcome), output)
+
+    def _words(self, value: Drain, *, whole: bool) -> str:
+        """How it ended; of one that was broken off, where everybody is, too."""
+        lines = []
+        if not whole and value.clients:
+            columns = self._operation.columns
+            lines.append(render_table(columns, list(self._operation.rows(value)), now=datetime.now(UTC)))
+        lines.append(_summary(value) or "nobody was connected")
+        if value.nclients:
+            left = "1 client is" if value.nclients == 1 else f"{value.nclients} clients are"
+            undone = {"cordon": "; it was not cordoned", "then": f"; {self._wish.then} was not sent"}
+            wanted = "cordon" if self._wish.cordon else "then" if self._wish.then else ""
+            lines.append(f"{left} on {escape(self._server.name)}{undone.get(wanted, '')}")
+        if value.cordoned:
+            lines.append(f"new clients are kept out until fleet uncordon {escape(self._server.name)}")
+        if value.signal:
+            lines.append(f"{escape(self._server.name)} was sent {value.signal}")
+        return "\n".join(lines)
+
+
+def _summary(value: Drain) -> str:
+    """`3 moved (2 to edge-2, 1 to edge-3), 1 came back`."""
+    parts = []
+    for whereabouts in Whereabouts:
+        count = value.count(whereabouts)
+        if not count:
+            continue
+        where = Counter(
+            client.server for client in value.clients if client.whereabouts is whereabouts and client.server
+        )
+        places = ", ".join(f"{number} to {escape(name)}" for name, number in where.items())
+        words = whereabouts.value.replace("_", " ")
+        parts.append(f"{count} {words} ({places})" if places else f"{count} {words}")
+    return ", ".join(parts)
+
+
+def _neighbour(server: Server, outcome: Outcome[Answer[Snapshot]] | None) -> Neighbour:
+    if outcome is None:
+        return neighbour(server.name, server.max_clients, None, "exclusive")
+    error = None if outcome.error is None else outcome.error.code
+    return neighbour(server.name, server.max_clients, outcome.value.value if outcome.value else None, error)

@@ -1,0 +1,126 @@
+"""Rolling changes on real OpenVPN servers with real clients: one that ends well, and those that have to stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lab.lab import FLEET_TIMEOUT
+from lab.rolling import RollingLab
+
+pytestmark = pytest.mark.lab
+
+GATE = ("--wait", "connected,clients=80%")
+
+
+@pytest.fixture(scope="module")
+def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RollingLab]:
+    with RollingLab(tmp_path_factory.mktemp("rolling")) as started:
+        yield started
+
+
+def test_a_rolling_restart_that_ends_well(rolling: RollingLab) -> None:
+    names = [f"well-{number}" for number in range(1, 6)]
+    for number, name in enumerate(names):
+        rolling.site(name, f"alice {number}", f"bob {number}", protocol="tcp" if number == 2 else "udp")
+    rolling.wait_for_clients(*names)
+    before = rolling.states(*names)
+    pids = [rolling.daemons[name].ask("pid") for name in names]
+    run = rolling.fleet("signal", "SIGUSR1", "-l", "well-*", "--serial", "1,40%", *GATE, "--yes", "--json")
+    assert run.exit_status == 0, run.stderr
+    assert [rolling.daemons[name].ask("pid") for name in names] == pids
+    after = rolling.states(*names)
+    assert all(",CONNECTED,SUCCESS" in state for state in after)
+    assert not set(before) & set(after)
+    for name, outcome in run.outcomes().items():
+        result = outcome["result"]
+        assert (result["clients_before"], result["clients"]) == (2, 2), name
+        assert result["connected_after"] is not None
+    assert "batch 1  well-1         (2 clients)" in run.stderr
+    assert "batch 3  well-4 well-5  (4)" in run.stderr
+    assert run.stderr.count("RECONNECTING  CONNECTED after") == 5
+    rolling.wait_for_clients(*names)
+
+
+def test_a_daemon_that_dies_of_it(rolling: RollingLab) -> None:
+    """SUCCESS is no health: it comes before the daemon finds out that it cannot read its key any more."""
+    names = [f"die-{number}" for number in range(1, 6)]
+    for number, name in enumerate(names):
+        rolling.site(name, f"carol {number}", frail=number == 1)
+    rolling.wait_for_clients(*names)
+    before = rolling.states(*names)
+    run = rolling.fleet("signal", "SIGUSR1", "-l", "die-*", "--serial", "1", *GATE, "--yes", "--json")
+    assert run.exit_status == 1, run.stderr
+    outcomes = run.outcomes()
+    assert [outcomes[name]["status"] for name in names] == ["ok", "failed", *["not_attempted"] * 3]
+    error = outcomes["die-2"]["error"]
+    assert error["code"] == "command-failed"
+    assert error["message"].startswith("the daemon died of SIGUSR1: FATAL: ")
+    assert "its last state was RECONNECTING (SIGUSR1)" in error["message"]
+    assert rolling.has_ended("die-2")
+    assert rolling.states(*names[2:]) == before[2:]  # nothing was done to them
+    assert "stopped: 1 failed, --max-fail 0" in run.stderr
+    assert "  not attempted  die-[3-5] (3)" in run.stderr
+    assert "again for the rest: fleet history rerun last --only not-attempted" in run.stderr
+
+
+def test_a_daemon_that_ends_without_a_word(rolling: RollingLab) -> None:
+    """SIGHUP reads a key that only root may read: EOF at once, and nobody listens any more (protocol-facts 5)."""
+    rolling.site("mute-1", frail=True)
+    rolling.site("mute-2")
+    run = rolling.fleet("signal", "SIGHUP", "-l", "mute-*", "--serial", "1", "--yes", "--json")
+    assert run.exit_status == 1, run.stderr
+    outcomes = run.outcomes()
+    assert [outcomes[name]["status"] for name in ("mute-1", "mute-2")] == ["failed", "not_attempted"]
+    assert outcomes["mute-1"]["error"]["message"].startswith("the daemon died of SIGHUP: ")
+    assert rolling.has_ended("mute-1")
+
+
+def test_a_server_that_is_unreachable(rolling: RollingLab) -> None:
+    names = [f"gone-{number}" for number in range(1, 4)]
+    for number, name in enumerate(names):
+        rolling.site(name, f"dave {number}")
+    rolling.end("gone-2")
+    rolling.wait_for_clients("gone-1", "gone-3")
+    before = rolling.states("gone-3")
+    run = rolling.fleet("signal", "SIGUSR1", "-l", "gone-*", "--serial", "1", *GATE, "--yes", "--json")
+    assert run.exit_status == 4, run.stderr
+    assert [outcome["status"] for outcome in run.outcomes().values()] == ["ok", "unreachable", "not_attempted"]
+    assert rolling.states("gone-3") == before
+    assert "stopped: 1 unreachable, --max-fail 0" in run.stderr
+    more = ("--unreachable", "skip", "--yes", "--json")
+    run = rolling.fleet("signal", "SIGUSR1", "-l", "gone-*", "--serial", "1", *GATE, *more)
+    assert run.exit_status == 4, run.stderr
+    assert [outcome["status"] for outcome in run.outcomes().values()] == ["ok", "unreachable", "ok"]
+    assert rolling.states("gone-3") != before
+
+
+def test_interrupted_between_batches(rolling: RollingLab) -> None:
+    names = [f"stop-{number}" for number in range(1, 4)]
+    for number, name in enumerate(names):
+        rolling.site(name, f"erin {number}")
+    rolling.wait_for_clients(*names)
+    before = rolling.states(*names)
+    argv = rolling.argv("signal", "SIGUSR1", "-l", "stop-*", "--serial", "1", "--batch-wait", "60s", "--yes", "--json")
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=rolling.environment()
+    ) as process:
+        assert process.stderr is not None
+        told = b""
+        while b"batch 1/3" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=FLEET_TIMEOUT)
+    assert process.returncode == 130
+    servers = json.loads(out)["servers"]
+    assert [server["status"] for server in servers] == ["ok", "not_attempted", "not_attempted"]
+    after = rolling.states(*names)
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+    assert "  done           stop-1\n  not attempted  stop-[2-3] (2)\n" in err.decode()
