@@ -25,6 +25,7 @@
         │   ├── RunTimeoutError        run-timeout
         │   ├── LockedError            locked; exit status 75
         │   └── InterruptedRunError    interrupted
+        │       └── StoppedRunError    stopped
         └── FailedError                the server was reached and refused or failed; exit status 1
             ├── CommandFailedError     command-failed
             ├── ProtocolError          protocol
@@ -202,6 +203,12 @@ class InterruptedRunError(UnreachableError):
     """The operator interrupted the run before the server was done."""
 
     code = "interrupted"
+
+
+class StoppedRunError(InterruptedRunError):
+    """The run stopped by a rule of its own before the server's turn came."""
+
+    code = "stopped"
 
 
 class FailedError(ServerError):

@@ -179,6 +179,10 @@ class Asker:
                 hint=_option_for(lost[0].want),
             )
 
+    def types(self, need: Need) -> bool:
+        """Whether a person is to type the answer."""
+        return not self._is_given(need.want)
+
     def fill(self, needs: Iterable[Need]) -> dict[str, CommandFailedError]:
         """Finds an answer for each need; gives the servers that there is none for, and why.
 

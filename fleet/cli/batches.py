@@ -15,14 +15,21 @@ from fleet.cli.progress import show_progress
 from fleet.cli.run import Target
 from fleet.cli.terminal import Terminal
 from fleet.engine import Attempt, FanOut, Outcome, Work, fan_out
-from fleet.errors import CommandFailedError, InterruptedRunError, RunTimeoutError, ServerError, UnreachableError
+from fleet.errors import (
+    CommandFailedError,
+    InterruptedRunError,
+    RunTimeoutError,
+    ServerError,
+    StoppedRunError,
+    UnreachableError,
+)
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
 from fleet.operations.capacity import Groups, Neighbourhood, shortages
 from fleet.operations.conversation import Access, work_on
 from fleet.operations.gate import Recovered, Recovery, Restart, Wait, count_clients, wait_for_clients
 from fleet.operations.operation import Answer, Operation
-from fleet.operations.rollout import Fate, Rollout, StoppedRunError
+from fleet.operations.rollout import Fate, Rollout
 from fleet.render.progress import Progress
 from fleet.render.rolling import clients_text, gate_text, server_line, shortage_text, waiting_text
 

@@ -1,4 +1,4 @@
-"""The commands that change daemons or their clients: verb, mute, hold, signal."""
+"""The settings of daemons: verb, mute, hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import typer
 
 from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
+from fleet.cli.rolling import change
 from fleet.cli.run import Target, run
 from fleet.cli.temporary import ForATime, refuse_for, run_for
 from fleet.errors import UsageError
-from fleet.operations import settings, signals
+from fleet.operations import settings
 from fleet.operations.operation import Operation
 from fleet.operations.temporary import HOLD, MUTE, VERB, Setting
 
@@ -24,7 +25,6 @@ def register(app: typer.Typer) -> None:
     app.command("verb", cls=NumbersCommand)(with_options(_verb, changes=True))
     app.command("mute", cls=NumbersCommand)(with_options(_mute, changes=True))
     app.command("hold")(with_options(_hold, changes=True))
-    app.command("signal")(with_options(_signal, changes=True))
 
 
 def _verb(
@@ -57,7 +57,7 @@ def _mute(
 
 def _number(
     setting: Setting[int],
-    change: Callable[[str], Operation[Any]],
+    operation_of: Callable[[str], Operation[Any]],
     text: str | None,
     for_a_time: str | None,
     options: Options,
@@ -65,10 +65,10 @@ def _number(
     if text is None:
         refuse_for(for_a_time, "nothing is set here")
         return run(settings.show_number(setting.name, setting.query).operation(), options, Target())
-    operation, target = change(text), Target(args=(text,), explicit=True)
+    operation, target = operation_of(text), Target(args=(text,), explicit=True)
     if for_a_time is not None:
         return run_for(setting, int(text), for_a_time, options, target)
-    return run(operation, options, target)
+    return change(operation, options, target)
 
 
 def _hold(
@@ -90,21 +90,7 @@ def _hold(
     target = Target(args=(action,), explicit=True)
     if action == "release":
         refuse_for(for_a_time, "a release cannot be taken back")
-        return run(settings.RELEASE_HOLD, options, target)
+        return change(settings.RELEASE_HOLD, options, target)
     if for_a_time is not None:
         return run_for(HOLD, action == "on", for_a_time, options, target)
-    return run(settings.change_hold(on=action == "on"), options, target)
-
-
-def _signal(
-    *,
-    name: Annotated[str, typer.Argument(metavar="SIGNAL", help="SIGHUP, SIGTERM, SIGUSR1 or SIGUSR2.")],
-    options: Options,
-) -> int:
-    """Throw a signal in each daemon.
-
-    Wants --limit or --all. SIGUSR1 restarts the tunnel and drops its clients, SIGHUP reads the configuration
-    again too, SIGUSR2 writes statistics to the daemon's log, SIGTERM ends the daemon. The answer says that the
-    signal was thrown, not that the daemon survived it.
-    """
-    return run(signals.throw(name), options, Target(args=(name,), explicit=True))
+    return change(settings.change_hold(on=action == "on"), options, target)

@@ -15,6 +15,7 @@ import typer
 
 from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
+from fleet.cli.rolling import change
 from fleet.cli.run import Target, admit, run
 from fleet.cli.terminal import terminal
 from fleet.errors import CommandFailedError, UsageError
@@ -124,7 +125,7 @@ def _auth_retry(
     """
     if mode is None:
         return run(tell.show_auth_retry().operation(), options, Target())
-    return run(settings.change_auth_retry(mode), options, Target(args=(mode,), explicit=True))
+    return change(settings.change_auth_retry(mode), options, Target(args=(mode,), explicit=True))
 
 
 def _forget_passwords(*, options: Options) -> int:
@@ -231,7 +232,7 @@ def _push_update_cid(
 def _change(command: commands.Command[Any], options: Options, args: tuple[str, ...] | None = None) -> int:
     shown = command.arguments if args is None else args
     target = Target(args=shown, explicit=True, single=for_one_server([command]))
-    return run(tell.tell(command), options, target)
+    return change(tell.tell(command), options, target)
 
 
 # Secrets
@@ -274,7 +275,7 @@ def _give(name: str, request: str, source: tell.SecretSource | None, options: Op
         if admit(operation, options, target) is None:  # nobody is asked for a secret that cannot be given
             return 0
         typed.append(_ask(name, request))
-    return run(operation, options, target)
+    return change(operation, options, target)
 
 
 def _ask(name: str, request: str) -> Secret:

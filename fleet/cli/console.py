@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +18,20 @@ import typer
 from fleet.cli.asking import access_to, transport_options
 from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.output import error_style, say, write
-from fleet.cli.run import Target, choose, load_inventory, refuse_exclusive
-from fleet.engine import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREACHABLE, Outcome
-from fleet.errors import InterruptedRunError, ServerError, UsageError
+from fleet.cli.run import Target, open_journal
+from fleet.cli.run import admit as admit_servers
+from fleet.engine import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_LOCKED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    EXIT_UNREACHABLE,
+    Outcome,
+)
+from fleet.errors import InterruptedRunError, LockedError, RefusedError, ServerError, UsageError
 from fleet.inventory.model import Server
-from fleet.inventory.secrets import check_secrets
+from fleet.journal.journal import Journal
 from fleet.management.commands import BODY_END, COMMANDS, Command, split_line
 from fleet.management.notifications import Notification
 from fleet.operations.console import (
@@ -94,18 +104,34 @@ def _console(
         raise UsageError(
             "console wants a terminal", hint="in a script: fleet exec 'COMMAND ARGS' ['COMMAND ARGS' ...] -l PATTERN"
         )
-    servers = choose(load_inventory(options), options, Target())
-    if options.list_hosts:
-        write("".join(f"{server.name}\n" for server in servers))
+    talk, target = _Talk(changes=not options.readonly), Target(args=tuple(patterns or ()))
+    servers = admit_servers(talk, options, target)
+    if servers is None:
         return EXIT_OK
-    refuse_exclusive(servers, options)
-    check_secrets(servers)
-    return asyncio.run(_talk(servers, options, idle))
+    journal = open_journal(talk, servers, options, target)
+    try:
+        status = asyncio.run(_converse(talk, servers, options, idle, journal))
+    except RefusedError:
+        journal.end(EXIT_REFUSED, interrupted=False)
+        raise
+    say(journal.end(status, interrupted=status == EXIT_INTERRUPTED) or "")
+    return status
 
 
-async def _talk(servers: Sequence[Server], options: Options, idle: float | None) -> int:
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """What a console is to the record of runs: nobody knows before what is typed."""
+
+    changes: bool
+    name: str = "console"
+
+
+async def _converse(
+    talk: _Talk, servers: Sequence[Server], options: Options, idle: float | None, journal: Journal
+) -> int:
     async with Transport(servers, transport_options(options)) as transport:
-        return await Console(access_to(transport, options), servers, options, idle).run()
+        access = access_to(transport, options, changes=talk.changes, journal=journal)
+        return await Console(access, servers, options, idle, journal).run()
 
 
 class Console:
@@ -116,9 +142,12 @@ class Console:
         servers: in inventory order.
         options: of the command line.
         idle: seconds without a line after which the management interface is given back, or None.
+        journal: is told who was connected, and what came of each change.
     """
 
-    def __init__(self, access: Access, servers: Sequence[Server], options: Options, idle: float | None) -> None:
+    def __init__(
+        self, access: Access, servers: Sequence[Server], options: Options, idle: float | None, journal: Journal
+    ) -> None:
         from fleet.cli.prompt import Prompt, history_file  # noqa: PLC0415 - prompt_toolkit takes 0.1 s to import
 
         limits = Limits(options.forks, options.host_timeout)
@@ -127,6 +156,7 @@ class Console:
         )
         self._options = options
         self._idle = idle
+        self._journal = journal
         self._alone = len(servers) == 1
         colour = wants_colour(options.color.value, os.environ, sys.stdout.isatty())
         self._events = EventLines([server.name for server in servers], colour=colour, types=True)
@@ -207,6 +237,9 @@ class Console:
     async def _ask(self, command: Command[Any]) -> None:
         opened, outcomes = await self._room.ask(command)
         self._tell_opened(opened)
+        if command.changes:
+            for outcome in outcomes:
+                self._journal.outcome(outcome, "" if outcome.value is None else outcome.value.text())
         answers = [
             (outcome.server.name, reply_lines(outcome.value) or (_NO_REPLY,))
             for outcome in outcomes
@@ -231,6 +264,8 @@ class Console:
 
     def _tell_opened(self, opened: Sequence[Outcome[Hello]]) -> None:
         self._tell(opened)
+        for outcome in opened:
+            self._journal.outcome(outcome, "")
         left = [outcome.server.name for outcome in opened if outcome.error is not None]
         if left and self._room.names:
             say(f"left out: {escape(fold_counted(left))}")
@@ -312,4 +347,6 @@ def _status(opened: Sequence[Outcome[Any]]) -> int:
     """The exit status where no server could be connected."""
     if any(isinstance(outcome.error, InterruptedRunError) for outcome in opened):
         return EXIT_INTERRUPTED
+    if any(isinstance(outcome.error, LockedError) for outcome in opened):
+        return EXIT_LOCKED
     return EXIT_UNREACHABLE if any(outcome.status == "unreachable" for outcome in opened) else EXIT_FAILED

@@ -6,49 +6,39 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from fleet.cli.asking import Interrupts, access_to, ask, ask_over, transport_options
+from fleet.cli.asking import Interrupts, ask
 from fleet.cli.consent import confirm, must_ask, question, somebody
+from fleet.cli.draining import Driver, Wish
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
 from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
-from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, ServerError, UsageError
+from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.model import Server
-from fleet.journal.journal import Journal
 from fleet.operations.capacity import group_of
-from fleet.operations.conversation import Access
-from fleet.operations.cordon import UNCORDON, cordon
+from fleet.operations.cordon import UNCORDON
 from fleet.operations.drain import (
     DEFAULT_REASON,
-    LOOK,
     Drain,
     Draining,
     Neighbour,
-    Plan,
     Whereabouts,
-    drain,
     farewell,
     neighbour,
     plan_of,
     shortage,
 )
-from fleet.operations.operation import Answer, Confirm, Operation
-from fleet.operations.signals import throw
+from fleet.operations.operation import Answer, Operation
 from fleet.operations.snapshot import SNAPSHOT, Snapshot
-from fleet.render import units
 from fleet.render.table import render_table
 from fleet.render.text import escape
-from fleet.transport import Transport
 
-_POLL_INTERVAL = 2.0  # seconds between two looks at where everybody is
 _RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?:/([smh]))?")
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _THEN = ("SIGTERM", "SIGHUP", "SIGUSR1")
@@ -97,20 +87,19 @@ def _drain(
     --cordon restarts the empty daemon into hold, with its tunnel down. That is refused where the daemon may not
     survive it, as far as its log tells, unless --force is given.
     """
-    wish = _Wish(farewell(reason), _interval(rate), duration(grace) or 0.0, cordoned, _signal(then), unchecked)
+    wish = Wish(farewell(reason), _interval(rate), duration(grace) or 0.0, cordoned, _signal(then), unchecked)
     if cordoned and then:
         raise UsageError("--cordon keeps the daemon waiting, and --then sends it a signal", hint="give one of them")
-    if options.limit or options.every or options.exclude:
+    if {name for name in ("limit", "every", "exclude") if getattr(options, name)} - options.from_environment:
         raise UsageError("drain is for the one server that it names", hint="leave -l, -x and --all out")
-    if options.serial or options.max_fail or options.batch_wait or options.step:
+    if options.in_batches:
         raise UsageError("drain is for one server at a time", hint="leave --serial and its like out")
     target = Target(args=(server,), explicit=True, single="drain empties one server at a time")
-    servers = admit(
-        _operation(wish, Draining("", wish.message, wish.interval)), replace(options, limit=(server,)), target
-    )
+    operation = wish.operation(Draining("", wish.message, wish.interval))
+    servers = admit(operation, replace(options, limit=(server,), exclude=()), target)
     if servers is None:
         return EXIT_OK
-    return _Run(servers[0], wish, options, target).run()
+    return _Run(servers[0], wish, operation, options, target).run()
 
 
 def _uncordon(*, patterns: Patterns = None, options: Options) -> int:
@@ -135,60 +124,20 @@ def _signal(name: str | None) -> str | None:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the command line says.
-
-    Attributes:
-        message: what clients are told.
-        interval: seconds between two of them.
-        grace: seconds to wait for those who were told.
-        cordon: keep new ones out in the end.
-        then: the signal to send in the end, or None.
-        unchecked: do not look whether there is room elsewhere.
-    """
-
-    message: str
-    interval: float
-    grace: float
-    cordon: bool
-    then: str | None
-    unchecked: bool
-
-    @property
-    def ending(self) -> str:
-        """What is done when none is left, to go behind what is done to the clients."""
-        if self.cordon:
-            return ", and then keeps new ones out"
-        return f", and then sends {self.then}" if self.then else ""
-
-
-def _operation(wish: _Wish, draining: Draining) -> Operation[Drain]:
-    made = drain(draining)
-    typed = wish.then in ("SIGTERM", "SIGHUP")
-    return replace(made, effect=made.effect + wish.ending, confirm=Confirm.NAME if typed else made.confirm)
-
-
 class _Run:
-    """One drain, from the first look to the last."""
+    """One drain, from the question to the report."""
 
-    def __init__(self, server: Server, wish: _Wish, options: Options, target: Target) -> None:
+    def __init__(
+        self, server: Server, wish: Wish, operation: Operation[Drain], options: Options, target: Target
+    ) -> None:
         self._server = server
         self._wish = wish
+        self._operation = operation  # to be shown and asked about: what is done is the driver's
         self._options = options
         self._target = target
-        self._draining = Draining(server.name, wish.message, wish.interval)
-        self._operation = _operation(wish, self._draining)
         self._neighbours: tuple[Server, ...] = ()  # those that answered
         self._told: tuple[Neighbour, ...] = ()
         self._started, self._begun = datetime.now(UTC), time.monotonic()
-        self._error: ServerError | None = None
-        self._sent: str | None = None
-        self._warnings: list[str] = []
-        self._raw = ""
-        self._interrupted = False
-        self._cordoned = False
-        self._signal: str | None = None
 
     def run(self) -> int:
         """All of it, to the exit status.
@@ -196,31 +145,37 @@ class _Run:
         Raises:
             RefusedError: nothing was sent to any server.
         """
-        asks = must_ask(self._operation, (self._server,), self._options) and not self._options.dry_run
-        person = somebody(self._operation, (self._server,)) if asks else None
+        servers = (self._server,)
+        asks = must_ask(self._operation, servers, self._options) and not self._options.dry_run
+        person = somebody(self._operation, servers) if asks else None
         found = self._foresee()
         if found.value is None:
             return self._finish(found)
-        plan: Plan = found.value.value
         if self._options.dry_run:
             output = output_for(self._preview, self._options)
             output.outcome(found)
             output.words(self._where_to())
             return finish(self._report(found), output)
-        if person is not None and (plan.nclients or self._wish.ending):
-            say(f"{question(self._operation, (self._server,), [found], self._options)}\n{self._where_to()}".rstrip())
-            confirm(self._operation, (self._server,), self._options, person)
+        if person is not None and (found.value.value.nclients or self._wish.ending):
+            say(f"{question(self._operation, servers, [found], self._options)}\n{self._where_to()}".rstrip())
+            confirm(self._operation, servers, self._options, person)
+        return self._drain()
+
+    def _drain(self) -> int:
         journal = open_journal(self._operation, (self._server,), self._options, self._target)
         with Interrupts() as interrupts:
+            driver = Driver(
+                self._server, self._neighbours, self._wish, self._options, journal=journal, interrupts=interrupts
+            )
             try:
-                asyncio.run(self._drain(interrupts, journal))
+                asyncio.run(driver.run())
             except RefusedError:
                 journal.end(EXIT_REFUSED, interrupted=False)
                 raise
-            outcome = self._outcome()
-            report = self._report(outcome)
+            outcome = self._outcome(driver)
+            report = self._report(outcome, interrupted=driver.interrupted)
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-        return self._finish(outcome)
+        return self._finish(outcome, interrupted=driver.interrupted)
 
     # Before
 
@@ -278,116 +233,21 @@ class _Run:
         up = ", ".join(str(one) for one in self._told if one.up)
         return f"they can go to {escape(up)}" if up else ""
 
-    # The drain itself
-
-    async def _drain(self, interrupts: Interrupts, journal: Journal) -> None:
-        async with Transport((self._server, *self._neighbours), transport_options(self._options)) as transport:
-            access = access_to(transport, self._options, changes=True, journal=journal)
-            if await self._move(access, interrupts, journal) and not self._draining.remaining:
-                await self._end(access, interrupts, journal)
-
-    async def _move(self, access: Access, interrupts: Interrupts, journal: Journal) -> bool:
-        """Tells everybody to go, and those who come meanwhile; says whether it came to its end."""
-        await self._look(access, interrupts, self._neighbours, before=True)
-        clock = asyncio.get_running_loop().time
-        until: float | None = None
-        while await self._change(access, interrupts, journal, self._operation):
-            if until is None:
-                until = clock() + self._wish.grace
-                self._tell_waiting()
-            newcomers = await self._watch(access, interrupts, until)
-            if self._interrupted or not newcomers or clock() >= until:
-                break
-        return self._error is None and not self._interrupted
-
-    async def _watch(self, access: Access, interrupts: Interrupts, until: float) -> bool:
-        """Looks where everybody is until that is known, or the time is over; says whether somebody new has come."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            await self._look(access, interrupts, (self._server, *self._neighbours))
-            if self._interrupted or self._draining.has_newcomers:
-                return self._draining.has_newcomers
-            left = until - clock()
-            if left <= 0 or self._draining.settled(clock()):
-                return False
-            await self._pause(interrupts, min(_POLL_INTERVAL, left))
-
-    async def _look(
-        self, access: Access, interrupts: Interrupts, servers: Sequence[Server], *, before: bool = False
-    ) -> None:
-        if self._interrupted:
-            return
-        asked = await ask_over(access, LOOK, servers, self._options, interrupts)
-        self._interrupted = self._interrupted or asked.interrupted
-        for outcome in asked.outcomes:
-            if outcome.value is not None:
-                seen = outcome.value.value
-                if before:
-                    self._draining.before(seen)
-                else:
-                    self._draining.saw(seen)
-
-    async def _change(
-        self, access: Access, interrupts: Interrupts, journal: Journal, operation: Operation[Any]
-    ) -> bool:
-        """Does something to the server; says whether it was done."""
-        if self._interrupted:
-            return False
-        asked = await ask_over(access, operation, (self._server,), self._options, interrupts, journal=journal)
-        (outcome,) = asked.outcomes
-        self._interrupted = asked.interrupted
-        self._error, self._sent = outcome.error, outcome.sent
-        self._warnings += [warning for warning in outcome.warnings if warning not in self._warnings]
-        if outcome.value is not None:
-            self._raw += outcome.value.raw
-        return outcome.value is not None
-
-    async def _end(self, access: Access, interrupts: Interrupts, journal: Journal) -> None:
-        """What is to be done when none is left."""
-        if self._wish.cordon:
-            operation = cordon(force=self._options.force)
-            self._cordoned = await self._change(access, interrupts, journal, operation)
-        elif self._wish.then and await self._change(access, interrupts, journal, throw(self._wish.then)):
-            self._signal = self._wish.then
-
-    async def _pause(self, interrupts: Interrupts, seconds: float) -> None:
-        over = asyncio.Event()
-
-        def end() -> None:
-            say("interrupted: where everybody was last seen is shown; again to leave at once")
-            self._interrupted = True
-            over.set()
-
-        interrupts.end_with(end)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await over.wait()
-
     # What is told
 
-    def _tell_waiting(self) -> None:
-        count = len(self._draining.result().clients)
-        if count and not self._options.quiet:
-            clients = "1 client was" if count == 1 else f"all {count} clients were"
-            say(f"{clients} told to go; waiting up to {units.duration(self._wish.grace)} for them to be elsewhere")
-
-    def _outcome(self) -> Outcome[Answer[Any]]:
-        result = replace(self._draining.result(), neighbours=self._told, cordoned=self._cordoned, signal=self._signal)
-        error = self._error
-        if error is None and self._interrupted:
-            error = InterruptedRunError("interrupted before everybody was elsewhere")
-        answer = Answer(result, self._raw)
+    def _outcome(self, driver: Driver) -> Outcome[Answer[Any]]:
+        answer = Answer(replace(driver.result, neighbours=self._told), driver.raw)
         return Outcome(
             self._server,
             time.monotonic() - self._begun,
-            answer if error is None else None,
-            error,
-            sent=self._sent,
-            warnings=tuple(self._warnings),
-            partial=None if error is None else answer,
+            answer if driver.error is None else None,
+            driver.error,
+            sent=driver.sent,
+            warnings=tuple(driver.warnings),
+            partial=None if driver.error is None else answer,
         )
 
-    def _report(self, outcome: Outcome[Answer[Any]]) -> Report[Answer[Any]]:
+    def _report(self, outcome: Outcome[Answer[Any]], *, interrupted: bool = False) -> Report[Answer[Any]]:
         value = None if outcome.value is None else outcome.value.value
         return Report.of(
             (self._server,),
@@ -396,17 +256,17 @@ class _Run:
             args=self._target.args,
             started=self._started,
             elapsed=time.monotonic() - self._begun,
-            interrupted=self._interrupted,
+            interrupted=interrupted,
             answer_status=EXIT_FAILED if isinstance(value, Drain) and value.nclients else EXIT_OK,
         )
 
-    def _finish(self, outcome: Outcome[Answer[Any]]) -> int:
+    def _finish(self, outcome: Outcome[Answer[Any]], *, interrupted: bool = False) -> int:
         output = output_for(self._operation, self._options)
         output.outcome(outcome)
         answer = outcome.value or outcome.partial
         if answer is not None:
             output.words(self._words(answer.value, whole=outcome.value is not None))
-        return finish(self._report(outcome), output)
+        return finish(self._report(outcome, interrupted=interrupted), output)
 
     def _words(self, value: Drain, *, whole: bool) -> str:
         """How it ended; of one that was broken off, where everybody is, too."""
@@ -439,7 +299,8 @@ def _summary(value: Drain) -> str:
         )
         places = ", ".join(f"{number} to {escape(name)}" for name, number in where.items())
         words = whereabouts.value.replace("_", " ")
-        parts.append(f"{count} {words} ({places})" if places else f"{count} {words}")
+        why = places or ("no other remote, or persist-remote-ip" if whereabouts is Whereabouts.CAME_BACK else "")
+        parts.append(f"{count} {words} ({why})" if why else f"{count} {words}")
     return ", ".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli.options import Options, with_options
+from fleet.cli.rolling import change
 from fleet.cli.run import Target, run
 from fleet.management.commands import ReplyKind
 from fleet.operations.execute import execute, for_one_server, prepare, shown_arguments
@@ -60,4 +61,4 @@ def _exec(
     prepared = prepare(commands, None if reply is None else _KINDS[reply])
     operation = execute(prepared, force=options.force)
     target = Target(args=tuple(commands), explicit=operation.changes, single=for_one_server(prepared))
-    return run(operation, options, target)
+    return (change if operation.changes else run)(operation, options, target)

@@ -13,8 +13,10 @@ from typer.main import get_command
 FAMILIES: dict[str, tuple[str, ...]] = {
     "follow": ("events", "bytecount"),
     "find": ("find",),
-    "changes": ("verb", "mute", "hold", "signal"),
+    "changes": ("verb", "mute", "hold"),
+    "signals": ("signal",),
     "kill": ("kill",),
+    "drain": ("drain", "uncordon"),
     "unlock": ("unlock",),
     "commands": (
         *("help", "net", "auth-retry", "forget-passwords", "needok", "password", "username", "remote-entry-count"),

@@ -143,12 +143,13 @@ def log(
 ) -> int:
     """Show the last lines of each daemon's log; with --follow, go on with new ones.
 
-    With --follow, or with an option that chooses lines, the lines of all servers are merged as they come. After a
-    lost connection the daemon's own history is searched for the place to go on: no line comes twice or is lost
-    where the daemon still has it, and a mark stands where lines may be missing.
+    With an option that chooses lines, those of all servers are merged by their time; with --follow, as they come.
+    After a lost connection the daemon's own history is searched for the place to go on: no line comes twice or is
+    lost where the daemon still has it, and a mark stands where lines may be missing.
 
     Following holds the one management session of each daemon: others wait until it ends, or is released by
-    --release-every. --verb wants --limit or --all, and every server's old log level is put back at the end.
+    --release-every. --verb is a change: it wants --limit or --all, and for several servers a yes. Every server's old
+    log level is put back at the end.
     """
     chosen = any(value is not None for value in (tail, since, level)) or bool(include) or bool(exclude_line)
     if not live and (verb is not None or release_every is not None):

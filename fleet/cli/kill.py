@@ -11,7 +11,6 @@ import typer
 
 from fleet.cli.asking import Asked, Interrupts, ask
 from fleet.cli.options import Options, duration, with_options
-from fleet.cli.rolling import rolls
 from fleet.cli.run import Ending, Target, of_servers, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_UNREACHABLE, Outcome
 from fleet.errors import UnreachableError, UsageError
@@ -85,7 +84,7 @@ def _kill(
     --verify keeps the management interfaces of the servers for that time. A client over UDP that was killed by its
     client id may stay listed for 6 s: then the look lasts so long.
     """
-    if rolls(options):
+    if options.in_batches:
         raise UsageError("kill goes to all servers at once, not in batches", hint="leave --serial and the like out")
     ways = zip(_READERS, (who, username, real_address, virtual_address, cid), strict=True)
     given = [(way, text) for way, text in ways if text is not None]

@@ -92,6 +92,11 @@ class Options:
     argv: tuple[str, ...] | None = None
     command_line: str = "fleet"
 
+    @property
+    def in_batches(self) -> bool:
+        """The command line asks for a rolling change."""
+        return any((self.serial, self.max_fail, self.batch_wait, self.step))
+
 
 @dataclass(slots=True)
 class Invocation:

@@ -12,6 +12,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from fleet.management.commands import COMMANDS
@@ -74,10 +75,10 @@ class Prompt:
             return await self._session.prompt_async(question or self._text, handle_sigint=False)
 
     async def secret(self, question: str) -> str:
-        """A line that is not shown and not remembered. Raises as `line`."""
-        self._asking = PromptSession(history=InMemoryHistory())
+        """A line that is not shown, not even its length, and not remembered. Raises as `line`."""
+        self._asking = PromptSession(history=InMemoryHistory(), input_processors=[_Unseen()])
         with patch_stdout(raw=True):
-            return await self._asking.prompt_async(question, is_password=True, handle_sigint=False)
+            return await self._asking.prompt_async(question, handle_sigint=False)
 
     def end(self, error: BaseException) -> bool:
         """Ends what waits for a line with an error; False where nothing does."""
@@ -86,6 +87,14 @@ class Prompt:
             return False
         app.exit(exception=error)
         return True
+
+
+class _Unseen(Processor):
+    """Shows nothing of a line, as `ssh` and `sudo` do."""
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        del transformation_input  # whatever it is
+        return Transformation([], source_to_display=lambda _position: 0, display_to_source=lambda _position: 0)
 
 
 def _history(file: Path, remembered: Callable[[str], bool]) -> History:

@@ -15,7 +15,7 @@ from fleet.cli.batches import Driver, Plan
 from fleet.cli.consent import Foresight, clients_of, confirm, effect, foresee, must_ask, somebody
 from fleet.cli.options import Options, WhenUnreachable
 from fleet.cli.output import Output, error_style, output_for, say
-from fleet.cli.run import Target, admit, finish, load_inventory, open_journal
+from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import EXIT_REFUSED, Outcome, Report, Work
 from fleet.errors import InterruptedRunError, RefusedError, UsageError
@@ -43,9 +43,16 @@ _DROPS = (*_RESTARTS, "SIGTERM")
 _ROOM = "make smaller batches with --serial, or go on all the same with --no-capacity-guard"
 
 
-def rolls(options: Options) -> bool:
-    """Whether the command line asks for a rolling change."""
-    return any((options.serial, options.max_fail, options.batch_wait, options.step))
+def change(operation: Operation[Any], options: Options, target: Target) -> int:
+    """Makes a change everywhere at once, or batch by batch where the command line asks for that.
+
+    Returns:
+        The exit status (docs/exit-status.md).
+
+    Raises:
+        RefusedError: nothing was sent to any server.
+    """
+    return roll(operation, options, target) if options.in_batches else run(operation, options, target)
 
 
 def roll_signal(
@@ -251,7 +258,7 @@ async def _driven(
     plan: Plan[T], output: Output[T], interrupts: Interrupts, person: Terminal | None, journal: Journal
 ) -> Report[Answer[T]]:
     started, begun = datetime.now(UTC), time.monotonic()
-    async with Transport((*plan.servers, *plan.neighbours), transport_options(plan.options)) as transport:
+    async with Transport((*plan.servers, *plan.neighbours), transport_options(plan.options), keep=True) as transport:
         access = access_to(transport, plan.options, changes=True, journal=journal)
         driver = Driver(plan, access, journal, output, person)
         interrupts.end_with(driver.interrupt)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.options import Options, duration, with_options
-from fleet.cli.rolling import roll_signal, rolls
+from fleet.cli.rolling import roll_signal
 from fleet.cli.run import Target, run
 from fleet.operations.gate import WAIT_TIMEOUT
 from fleet.operations.signals import throw
@@ -58,6 +58,6 @@ def _signal(
     --max-fail have failed, the rest is left as it is.
     """
     target = Target(args=(name,), explicit=True)
-    if not rolls(options) and wait in (None, "none"):
+    if not options.in_batches and wait in (None, "none"):
         return run(throw(name), options, target)
     return roll_signal(name, options, target, wait=wait, wait_timeout=wait_timeout, guard=not no_capacity_guard)

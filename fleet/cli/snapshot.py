@@ -155,13 +155,16 @@ class _Comparing:
         options, before = self._options, self._before
         if not _named(options):
             options = replace(options, only=options.only or frozenset({*before.servers, *before.missing}))
-        servers = admit(self._operation, options, Target(args=self._args))
-        if servers is None:
-            return EXIT_OK
-        if not servers and not options.allow_empty:
+        try:
+            servers = admit(self._operation, options, Target(args=self._args))
+        except EmptyTargetError as error:
+            if options.only is self._options.only:
+                raise
             raise EmptyTargetError(
                 f"no server of {self._first} is in the inventory", hint="name the servers to ask with -l"
-            )
+            ) from error
+        if servers is None:
+            return EXIT_OK
         with Interrupts() as interrupts:
             asked = ask(self._operation, servers, options, interrupts)
         found = find_moves(self._found(asked.outcomes))
@@ -232,7 +235,7 @@ class _Comparing:
         return finish(report, output)
 
     def _words(self, found: Iterable[ServerDifference], asked: set[str], until: datetime) -> str:
-        taken = self._before.taken
+        taken = self._before.taken.replace(microsecond=0)
         since = f"since {units.rfc3339(taken)} ({units.age(taken, until)}): {summary(found)}"
         others = [name for name in self._before.servers if name not in asked]
         return f"{since}\nnot asked now: {escape(fold_counted(others))}" if others else since

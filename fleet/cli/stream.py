@@ -115,7 +115,7 @@ def follow(following: Following, options: Options, target: Target) -> int:
 
 
 def _refuse_batches(options: Options) -> None:
-    if options.serial or options.max_fail or options.batch_wait or options.step:
+    if options.in_batches:
         raise UsageError("servers are followed all at once, not in batches", hint="leave --serial and its like out")
 
 

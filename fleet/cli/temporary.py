@@ -159,8 +159,8 @@ class _ForATime(Generic[T]):
     def _groups(self, changes: Mapping[str, Temporary[T]]) -> dict[str, list[str]]:
         """The servers by the command that repairs them, complete with their names."""
         groups: dict[str, list[str]] = {}
-        for name, change in changes.items():
-            groups.setdefault(repair(self._setting, change), []).append(name)
+        for name in (server.name for server in self._servers if server.name in changes):
+            groups.setdefault(repair(self._setting, changes[name]), []).append(name)
         return {f"{command} -l {shlex.quote(','.join(fold(names)))}": names for command, names in groups.items()}
 
     def _changed(self, change: Temporary[T]) -> str:
@@ -274,7 +274,7 @@ class _ForATime(Generic[T]):
 
 
 def _refuse_batches(options: Options) -> None:
-    if options.serial or options.max_fail or options.batch_wait or options.step:
+    if options.in_batches:
         raise UsageError("--for sets a value everywhere at once, not in batches", hint="leave --for out, or --serial")
 
 

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from fleet.cli.answers import Asker, Choices, Need, choices
-from fleet.cli.asking import Interrupts, access_to, transport_options
+from fleet.cli.asking import Asked, Interrupts, access_to, ask_over, transport_options
+from fleet.cli.consent import confirm, foresee, must_ask, question, somebody
 from fleet.cli.options import Options, duration, with_options
-from fleet.cli.output import output_for, say
-from fleet.cli.progress import show_progress
-from fleet.cli.run import Target, admit, run
-from fleet.cli.terminal import Terminal, terminal
-from fleet.engine import EXIT_INTERRUPTED, Outcome, Report, fan_out
-from fleet.errors import CommandFailedError, InterruptedRunError, RunTimeoutError, ServerError, UsageError
+from fleet.cli.output import error_style, output_for, say
+from fleet.cli.run import Target, admit, finish, open_journal, perform, run
+from fleet.cli.terminal import terminal
+from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
+from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, RunTimeoutError, ServerError, UsageError
 from fleet.inventory.model import Server
-from fleet.operations.conversation import work_on
+from fleet.journal.journal import Journal
 from fleet.operations.operation import Answer, Operation
-from fleet.operations.unlock import Unlocked, unlock
-from fleet.operations.waiting import LOOK, Waiting
+from fleet.operations.preview import preview_of
+from fleet.operations.unlock import UP, Unlocked, left_changed, unlock
+from fleet.operations.waiting import LOOK, Waiting, Want
+from fleet.render.text import escape
 from fleet.transport import Transport
-
-T = TypeVar("T")
 
 ROUNDS_LIMIT = 20
 """Security limit: sessions with a daemon in one run; one that asks for ever new things is left waiting."""
@@ -37,7 +38,7 @@ Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="S
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command("unlock")(with_options(_unlock))
+    app.command("unlock")(with_options(_unlock, changes=True))
 
 
 def _unlock(
@@ -80,7 +81,7 @@ def _unlock(
             "--wait-timeout",
             metavar="DURATION",
             callback=duration,
-            help="For a daemon to be CONNECTED once it was answered.",
+            help="For a daemon to be CONNECTED, or to ask for something new.",
         ),
     ] = "30s",
     options: Options,
@@ -96,8 +97,16 @@ def _unlock(
     asked for each server by itself, seen as it is typed where the question allows that, or answered by
     --response-command.
 
+    Where more than one server is changed without anybody typing a secret for it, the list is shown and asked for
+    first; without a terminal that wants --yes. A daemon that is not up and waits for nothing is waited for.
+
     A secret is never an argument: it would be in the list of processes.
     """
+    if options.in_batches:
+        raise UsageError(
+            "unlock does not roll: a server that waits has no clients to lose",
+            hint="leave --serial and its like out; -l names fewer servers",
+        )
     chosen = choices(
         secret_file=secret_file,
         secret_command=secret_command,
@@ -113,18 +122,17 @@ def _unlock(
         if chosen != Choices():
             raise UsageError("--list answers nothing", hint="leave the answers out, or leave --list out")
         return run(LOOK, options, Target(args=args))
-    return bring_up(chosen, options, Target(args=args, explicit=True), wait_timeout, terminal())
+    return bring_up(chosen, options, Target(args=args, explicit=True), wait_timeout)
 
 
-def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: float, person: Terminal | None) -> int:
+def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: float) -> int:
     """Brings up the servers that are meant, and shows what came of it.
 
     Args:
         chosen: what the command line says of the answers.
         options: the common ones.
         target: whom it is for.
-        wait_timeout: seconds for a daemon to be CONNECTED, or to ask for something new, once it was answered.
-        person: who can be asked, or None.
+        wait_timeout: seconds for a daemon to be CONNECTED, or to ask for something new.
 
     Returns:
         The exit status.
@@ -132,22 +140,93 @@ def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: fl
     Raises:
         RefusedError: nothing was changed on any server.
     """
-    asker = Asker(chosen, person)
-    operation = unlock(asker.answers, wait_timeout)
+    asker = Asker(chosen, terminal())
+    owed: dict[str, str] = {}
+    operation = unlock(asker.answers, wait_timeout, owed)
     servers = admit(operation, options, target)
     if servers is None:
         return 0
-    job = _BringingUp(operation, servers, options, target, asker=asker, wait_timeout=wait_timeout)
+    if options.dry_run:
+        return perform(preview_of(operation), servers, options, target)
+    clock = _Clock(options.timeout)
+    with clock.running():
+        found = foresee(operation, servers, options)
+    asker.check(_needs_of(found))
+    _agree(operation, found, asker, options)
+    journal = open_journal(operation, servers, options, target)
+    job = _BringingUp(operation, servers, options, asker=asker, owed=owed, clock=clock, journal=journal)
     try:
-        job.run()
+        job.run(found, options.host_timeout + wait_timeout)
     except KeyboardInterrupt:
         job.interrupt()
-    report = job.report()
-    try:
-        return job.output.finish(report)
-    except KeyboardInterrupt:
-        say("interrupted while the outcomes were being written; every server has its own")
-        return EXIT_INTERRUPTED
+    except RefusedError:
+        journal.end(EXIT_REFUSED, interrupted=False)
+        raise
+    report = job.report(target)
+    say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
+    return finish(report, job.output)
+
+
+def _agree(
+    operation: Operation[Unlocked], found: Sequence[Outcome[Answer[Waiting]]], asker: Asker, options: Options
+) -> None:
+    """Asks before several servers are changed that nobody types anything for.
+
+    Raises:
+        UsageError: nobody can be asked here, or the person said no. Nothing was changed.
+    """
+    unasked = [outcome for outcome in found if _is_open(outcome) and not any(map(asker.types, _needs_of([outcome])))]
+    servers = [outcome.server for outcome in unasked]
+    if must_ask(operation, servers, options):
+        person = somebody(operation, servers)
+        say(question(operation, servers, unasked, options))
+        confirm(operation, servers, options, person)
+
+
+def _is_open(outcome: Outcome[Answer[Waiting]]) -> bool:
+    """Whether a look showed a daemon that is not up: one that waits, or has not got there yet."""
+    if outcome.value is None:
+        return False
+    found = outcome.value.value
+    return bool(found.waiting_for) or found.state.name != UP
+
+
+def _needs_of(found: Iterable[Outcome[Answer[Waiting]]]) -> list[Need]:
+    return [
+        Need(outcome.server.name, want)
+        for outcome in found
+        if outcome.value is not None
+        for want in outcome.value.value.waiting_for
+    ]
+
+
+class _Clock:
+    """The clock of the whole run, which stands still while people are asked.
+
+    Attributes:
+        begun: when the run began, on the clock that never stops.
+        started: the same, as a time of day.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.begun = time.monotonic()
+        self.started = datetime.now(UTC)
+        self._timeout = timeout
+        self._spent = 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that servers may still be asked; None for as many as it takes."""
+        return None if self._timeout is None else self._timeout - self._spent
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Lets it run."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._spent += time.monotonic() - begun
 
 
 @dataclass(slots=True)
@@ -161,53 +240,62 @@ class _Standing:
         warnings: of its sessions.
     """
 
-    wants: tuple[Any, ...] = ()
+    wants: tuple[Want, ...] = ()
     done: Unlocked | None = None
     elapsed: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
 class _BringingUp:
-    """One run: a look at all servers, then rounds of answering, with questions to the operator between them."""
+    """Rounds of answering all servers that wait, with questions to the operator between them."""
 
     def __init__(
         self,
         operation: Operation[Unlocked],
         servers: tuple[Server, ...],
         options: Options,
-        target: Target,
         *,
         asker: Asker,
-        wait_timeout: float,
+        owed: Mapping[str, str],
+        clock: _Clock,
+        journal: Journal,
     ) -> None:
         self.output = output_for(operation, options)
         self._operation = operation
         self._servers = servers
         self._options = options
-        self._target = target
         self._asker = asker
-        self._wait_timeout = wait_timeout
+        self._owed = owed
+        self._clock = clock
+        self._journal = journal
         self._open = {server.name: _Standing() for server in servers}
         self._outcomes: list[Outcome[Answer[Unlocked]]] = []
         self._interrupted = False
-        self._started = datetime.now(UTC)
-        self._begun = time.monotonic()
-        self._spent = 0.0  # seconds of all rounds
 
-    def run(self) -> None:
-        """Goes on until every server has its outcome, or the operator breaks off."""
-        for outcome in self._round(LOOK, self._servers, self._options.host_timeout):
+    def run(self, found: Iterable[Outcome[Answer[Waiting]]], host_timeout: float) -> None:
+        """Goes on until every server has its outcome, or the operator breaks off.
+
+        Args:
+            found: what a look at the servers has shown, an outcome for each.
+            host_timeout: seconds for one session.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C while somebody was asked.
+            RefusedError: nothing was changed on any server.
+        """
+        for outcome in found:
             self._looked(outcome)
-        self._asker.check(self._needs())
         for _ in range(ROUNDS_LIMIT):
             for name, error in self._asker.fill(self._needs()).items():
                 self._settle(name, None, error)
             waiting = tuple(server for server in self._servers if server.name in self._open)
-            if not waiting or self._interrupted:
+            if not waiting:
                 return
-            host_timeout = self._options.host_timeout + self._wait_timeout
-            for answered in self._round(self._operation, waiting, host_timeout):
+            for answered in self._round(waiting, host_timeout):
                 self._answered(answered)
+            if self._interrupted:
+                self.interrupt()  # also those that have just asked for more
+                return
         for name in list(self._open):
             self._settle(name, None, CommandFailedError(f"it asked for {ROUNDS_LIMIT} things and wants more"))
 
@@ -217,66 +305,45 @@ class _BringingUp:
         for name in list(self._open):
             self._settle(name, None, InterruptedRunError("interrupted before it was answered"))
 
-    def report(self) -> Report[Answer[Unlocked]]:
-        """The whole run."""
+    def report(self, target: Target) -> Report[Answer[Unlocked]]:
+        """The whole run; what is left changed is told now."""
+        say(self._left_text())
         self.output.words(_words([o.value.value for o in self._outcomes if o.value is not None]))
         return Report.of(
             self._servers,
             self._outcomes,
             command=self._operation.name,
-            args=self._target.args,
-            started=self._started,
-            elapsed=time.monotonic() - self._begun,
+            args=target.args,
+            started=self._clock.started,
+            elapsed=time.monotonic() - self._clock.begun,
             interrupted=self._interrupted,
+            answer_status=EXIT_FAILED if self._owed else EXIT_OK,
         )
 
     # One round
 
-    def _round(
-        self, operation: Operation[T], servers: Sequence[Server], host_timeout: float
-    ) -> list[Outcome[Answer[T]]]:
-        begun = time.monotonic()
-        left = None if self._options.timeout is None else self._options.timeout - self._spent
+    def _round(self, servers: Sequence[Server], host_timeout: float) -> list[Outcome[Answer[Unlocked]]]:
+        left = self._clock.left
         if left is not None and left <= 0:
             error = RunTimeoutError(f"the {self._options.timeout:g} s of the whole run were over before its turn came")
             return [Outcome(server, 0.0, None, error, attempted=False) for server in servers]
-        with Interrupts() as interrupts:
-            outcomes = asyncio.run(self._fan(operation, servers, host_timeout, left, interrupts))
-        self._spent += time.monotonic() - begun
-        return outcomes
+        options = replace(self._options, host_timeout=host_timeout, timeout=left)
+        with Interrupts() as interrupts, self._clock.running():
+            interrupts.leave_with(self._left_text)
+            asked = asyncio.run(self._ask(servers, options, interrupts))
+        self._interrupted = asked.interrupted
+        return asked.outcomes
 
-    async def _fan(
-        self,
-        operation: Operation[T],
-        servers: Sequence[Server],
-        host_timeout: float,
-        run_timeout: float | None,
-        interrupts: Interrupts,
-    ) -> list[Outcome[Answer[T]]]:
-        options = self._options
-        outcomes: list[Outcome[Answer[T]]] = []
-        async with (
-            Transport(servers, transport_options(options)) as transport,
-            fan_out(
-                servers,
-                work_on(access_to(transport, options, changes=operation.changes), operation.perform),
-                forks=options.forks,
-                host_timeout=host_timeout,
-                run_timeout=run_timeout,
-            ) as fan,
-            show_progress(fan, outcomes, options) as progress,
-        ):
+    async def _ask(self, servers: Sequence[Server], options: Options, interrupts: Interrupts) -> Asked[Unlocked]:
+        """Asks without the journal's being told of the outcomes: they are those of one round."""
+        async with Transport(servers, transport_options(options)) as transport:
+            access = access_to(transport, options, changes=True, journal=self._journal)
+            return await ask_over(access, self._operation, servers, options, interrupts)
 
-            def end() -> None:
-                progress.clear()
-                say("interrupted: closing what is open; again to leave at once")
-                fan.interrupt()
-
-            interrupts.end_with(end)
-            async for outcome in fan:
-                outcomes.append(outcome)  # noqa: PERF401 - the progress line looks at the list while it grows
-        self._interrupted = self._interrupted or fan.interrupted
-        return outcomes
+    def _left_text(self) -> str:
+        """The daemons that are left with another auth-retry than they had."""
+        changed = error_style(self._options).bad("left changed")
+        return "\n".join(f"{changed}: {escape(name)}: {left_changed(former)}" for name, former in self._owed.items())
 
     # What came of it
 
@@ -286,7 +353,7 @@ class _BringingUp:
             self._settle(name, outcome, outcome.error)
             return
         found = outcome.value.value
-        if not found.waiting_for:
+        if not _is_open(outcome):
             nothing = Answer(Unlocked((), (), "not waiting", found.state), outcome.value.raw)
             self._settle(name, outcome, None, nothing)
             return
@@ -329,19 +396,24 @@ class _BringingUp:
         server = next(server for server in self._servers if server.name == name)
         failed = () if value is None else value.value.verification_failed
         told = (f"verification failed for '{realm}' before the right secret came" for realm in failed)
-        partial = None if value is not None or standing.done is None else Answer(standing.done, "")
+        done = None if value is not None else standing.done
         settled: Outcome[Answer[Unlocked]] = Outcome(
             server,
             standing.elapsed,
             value,
             error,
-            attempted=outcome is None or outcome.attempted,
-            sent=None if outcome is None else outcome.sent,
-            confirmed=() if outcome is None else outcome.confirmed,
+            attempted=outcome is None or outcome.attempted or done is not None,
+            sent=(outcome.sent if outcome is not None else None)
+            or ("; ".join(done.sent) if done is not None else None),
+            confirmed=(
+                *(done.done if done is not None else ()),
+                *(outcome.confirmed if outcome is not None else ()),
+            ),
             warnings=tuple(dict.fromkeys((*standing.warnings, *told))),
-            partial=partial,
+            partial=None if done is None else Answer(done, ""),
         )
         self._outcomes.append(settled)
+        self._journal.outcome(settled, "" if settled.value is None else settled.value.raw)
         self.output.outcome(settled)
 
 

@@ -608,22 +608,36 @@ def _not_management(line: str) -> ProtocolError:
     return ProtocolError(f"not an OpenVPN management interface: it began with '{shown(line)}'", hint=hint)
 
 
+_NOT_NOW = "not supported by the current daemon mode"
 _HINTS = (
+    # Why a daemon has not what it is asked for, where that was found out (Session.ask_settled).
+    ("it waits for a hold release", "bring it up with fleet unlock, or just release it with fleet hold release"),
+    ("its tunnel was not up", "see with fleet state how far it is, or wait longer with --reply-timeout"),
     (
-        "not supported by the current daemon mode",
-        "see with fleet state and fleet hold whether the daemon is in hold, in a restart, or no server",
+        "it is up, and has no such mode",
+        "the command is for servers: this daemon is a client, or one end of a point-to-point link",
     ),
+    (_NOT_NOW, "see with fleet state and fleet hold whether the daemon is in hold, in a restart, or no server"),
     ("unknown command", "see with fleet version which OpenVPN it is: it does not have this command"),
     ("is currently ignored", "bring the daemon up with fleet hold release: in hold it ignores signals"),
 )
+_OF_CLIENTS = frozenset({"proxy", "remote", "remote-entry-count", "remote-entry-get"})
+_NO_CLIENT = "the command is for client daemons, and only while they choose where to connect; no server has it"
+
+
+def _hint(reply: Reply[Any], said: str) -> str | None:
+    if _NOT_NOW in said and reply.command.name in _OF_CLIENTS:
+        return _NO_CLIENT
+    return next((hint for text, hint in _HINTS if text in said), None)
 
 
 def _failure(reply: Reply[Any]) -> CommandFailedError:
     """The error of a command that the daemon refused; where it does not know the command, with who would."""
     error = reply.error or ""
-    hint = next((hint for text, hint in _HINTS if text in error), None)
+    said = f"{error}: {reply.reason}" if reply.reason else error
+    hint = _hint(reply, said)
     if not reply.unknown:
-        return CommandFailedError(f"{error}: {reply.reason}" if reply.reason else error, hint=hint)
+        return CommandFailedError(said, hint=hint)
     spec = COMMANDS[reply.command.name]
     build = f" built with {spec.needs}" if spec.needs else ""
     this = f"; this daemon is OpenVPN {reply.release}" if reply.release else ""

@@ -214,6 +214,7 @@ class Whereabouts(StrEnum):
     GONE = "gone"  # it is on no server that could be asked
     LEFT = "left"  # it had left by itself when its turn came
     TOLD = "told"  # it was told to go, and nobody looked what came of it
+    UNCONFIRMED = "unconfirmed"  # it was told, and the daemon's answer was not read
     UNTOLD = "untold"  # its turn did not come
 
 
@@ -239,7 +240,7 @@ class Drained:
 
     def __str__(self) -> str:
         """`moved to edge-2`."""
-        words = self.whereabouts.value.replace("_", " ")
+        words = str(self.whereabouts).replace("_", " ")
         return f"{words} to {self.server}" if self.server else words
 
 
@@ -316,6 +317,7 @@ class Draining:
     _names: Counter[str | None] = field(default_factory=Counter)
     _waiting: list[Client] = field(default_factory=list)
     _left: list[Client] = field(default_factory=list)
+    _telling: Client | None = None
     _last: Look | None = None
 
     def before(self, seen: Look) -> None:
@@ -352,6 +354,10 @@ class Draining:
     def _was_told(self, seen: Look, client: Client) -> bool:
         return (seen.epoch, client.client_id) in self._told
 
+    def telling(self, client: Client) -> None:
+        """The client is just to be told; `told` or `left` follows, unless the answer is lost."""
+        self._telling = client
+
     def told(self, seen: Look, client: Client, at: float) -> None:
         """The client was told to go.
 
@@ -363,12 +369,16 @@ class Draining:
         self._told[seen.epoch, client.client_id] = _Told(client, at)
         self._names[name_of(client)] += 1
         self._judge.before(replace(seen, at=at, clients=()), [client])
-        self._waiting.remove(client)
+        self._settle(client)
 
     def left(self, client: Client) -> None:
         """The client was no more there when its turn came."""
         self._left.append(client)
+        self._settle(client)
+
+    def _settle(self, client: Client) -> None:
         self._waiting.remove(client)
+        self._telling = None
 
     @property
     def has_newcomers(self) -> bool:
@@ -386,17 +396,22 @@ class Draining:
 
     @property
     def remaining(self) -> int | None:
-        """How many clients the server has, as far as was seen."""
-        if self._last is None:
+        """How many clients the server has, as far as was seen; without rows of sessions that go on elsewhere."""
+        last = self._last
+        if last is None:
             return None
-        return sum(not client.handshaking for client in self._last.clients)
+        told = (self._told.get((last.epoch, client.client_id)) for client in last.clients if not client.handshaking)
+        return sum(one is None or one.verdict is None or one.verdict.fate is not Fate.BACK for one in told)
 
     def result(self) -> Drain:
         """Where everybody is, as far as was seen."""
         clients = [
             *(_drained(told.client, *_whereabouts(told.verdict, self.server)) for told in self._told.values()),
             *(_drained(client, Whereabouts.LEFT) for client in self._left),
-            *(_drained(client, Whereabouts.UNTOLD) for client in self._waiting),
+            *(
+                _drained(client, Whereabouts.UNCONFIRMED if client is self._telling else Whereabouts.UNTOLD)
+                for client in self._waiting
+            ),
         ]
         return Drain(tuple(clients), self.remaining)
 
@@ -478,6 +493,7 @@ async def _tell(draining: Draining, conversation: Conversation) -> Answer[Drain]
         for number, client in enumerate(draining.begin(seen)):
             conversation.attempt.phase = "waiting for the turn of the next client"
             await asyncio.sleep(max(0.0, begun + number * draining.interval - clock()))
+            draining.telling(client)
             (reply,) = await conversation.ask(_dismissal(client, draining.message))
             if _is_gone(reply):
                 draining.left(client)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from fleet.errors import InterruptedRunError, UsageError
+from fleet.errors import UsageError
 
 _SHARE = re.compile(r"([0-9]{1,9})(%?)")
 _WHOLE = 100  # per cent
@@ -34,12 +34,6 @@ class Fate(StrEnum):
     UNCONFIRMED = "not confirmed"
     """The change was sent, and its effect was not seen."""
     NOT_ATTEMPTED = "not attempted"
-
-
-class StoppedRunError(InterruptedRunError):
-    """The run stopped by a rule of its own before the server's turn came."""
-
-    code = "stopped"
 
 
 _FAILURES = (Fate.FAILED, Fate.UNREACHABLE, Fate.UNCONFIRMED)

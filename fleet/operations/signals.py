@@ -13,7 +13,6 @@ from fleet.operations.columns import Column, Kind
 from fleet.operations.conversation import Conversation
 from fleet.operations.operation import Answer, Confirm, Operation
 
-
 _EFFECTS = {
     "SIGUSR1": "restarts the tunnels of {servers} and drops {clients}",
     "SIGHUP": "restarts {servers} with the configuration read again, and drops {clients}",

@@ -43,7 +43,9 @@ from fleet.operations.waiting import LOOK, Want, WantKind, shown, want_of, witho
 T = TypeVar("T")
 
 INTERACT = "interact"
-_UP = "CONNECTED"
+UP = "CONNECTED"
+"""The state of a daemon that is up (management notes, COMMAND -- state)."""
+
 _NOINTERACT = "nointeract"
 _RELEASE = commands.hold("release")
 _FAILURES = {"private-key-password-failure": "Private Key", "auth-failure": "Auth"}  # reasons of RECONNECTING
@@ -232,7 +234,7 @@ class _Unlocking:
         waiting = await self._session.waiting()
         (reply,) = await self._ask(commands.state_live(1))
         states: tuple[State, ...] = reply.result()
-        if not waiting and states and states[-1].name == _UP:
+        if not waiting and states and states[-1].name == UP:
             self._connected = True
             await self._put_back()
             return Answer(self._value("not waiting", states[-1]), "".join(self._raw))
@@ -282,7 +284,7 @@ class _Unlocking:
         return None
 
     def _take_state(self, state: State) -> Unlocked | None:
-        if state.name == _UP:
+        if state.name == UP:
             self._connected = True
             self._seen(*self._effects)
             return self._value("connected", state)

@@ -92,7 +92,7 @@ def stopped_text(report: Report[Any], heading: str | None = None) -> str:
         interrupted after 3.2 s
           done           edge-[1-2] (2)
           failed         edge-3
-          not confirmed  edge-4  verb 4 was sent, no reply was read
+          not confirmed  edge-4  verb 4 was sent: interrupted; it was waiting for the reply to verb 4
           pending        edge-5
           not attempted  gw/udp gw/tcp
 
@@ -118,7 +118,8 @@ _STANDINGS = ("done", "failed", "unreachable", "not confirmed", "pending", "not 
 
 def _standing(outcome: Outcome[Any]) -> tuple[str, str]:
     """The label of a server in a run that was broken off, and what became of the changes that were sent to it."""
-    sent = "" if outcome.sent is None else f"{escape(outcome.sent)} was sent, no reply was read"
+    why = "" if outcome.error is None else f": {escape(outcome.error.message)}"
+    sent = "" if outcome.sent is None else f"{escape(outcome.sent)} was sent{why}"
     done = f"done before that: {_done(outcome.confirmed)}" if outcome.confirmed else ""
     return _standing_label(outcome), "; ".join(part for part in (sent, done) if part)
 

@@ -40,6 +40,7 @@ class _Endpoint:
     def __init__(self, settings: SSHSettings) -> None:
         self.settings = settings
         self.planned: set[str] = set()
+        self.asked: set[str] = set()
         self.users = 0
         self.waiting = 0
         self.leads_on = False
@@ -54,10 +55,12 @@ class Transport:
     Args:
         servers: all that this run may ask; a connection is closed when the last of its servers was served.
         options: what the command line says.
+        keep: servers are asked again and again, so connections are kept until the transport is left.
     """
 
-    def __init__(self, servers: Sequence[Server], options: SSHOptions | None = None) -> None:
+    def __init__(self, servers: Sequence[Server], options: SSHOptions | None = None, *, keep: bool = False) -> None:
         self._options = options or SSHOptions()
+        self._keep = keep
         self._endpoints: dict[SSHSettings, _Endpoint] = {}
         self._idle: dict[_Endpoint, None] = {}
         self._tasks = Tasks()
@@ -111,7 +114,7 @@ class Transport:
         if self._connector is None:  # a server that was not planned for
             self._connector = self._new_connector()
         endpoint = self._endpoint(server.ssh)
-        again = server.name not in endpoint.planned
+        again = server.name in endpoint.asked or server.name not in endpoint.planned
         endpoint.users += 1
         self._idle.pop(endpoint, None)
         try:
@@ -123,7 +126,9 @@ class Transport:
                 await stream.close()
         finally:
             endpoint.users -= 1
-            endpoint.planned.discard(server.name)
+            endpoint.asked.add(server.name)
+            if not self._keep:
+                endpoint.planned.discard(server.name)
             self._release(endpoint)
 
     def _new_connector(self) -> Connector:

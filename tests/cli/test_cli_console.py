@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +171,70 @@ def test_lines_behind_a_command_are_asked_for_up_to_their_end(screen: Tmux, serv
     assert "push" not in history(tmp_path)
 
 
+def audit(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "state" / "fleet" / "audit.ndjson").read_text().splitlines()]
+
+
+def test_what_changes_something_is_in_the_audit(screen: Tmux, servers: Servers, tmp_path: Path) -> None:
+    open_console(screen, servers, "edge-1,edge-2", prompt="edge-[1-2] (2)>")
+    screen.line("verb")
+    screen.wait_for("verb=3")
+    screen.line("verb 5")
+    screen.wait_for("verb level changed")
+    screen.line("password Auth hunter2")
+    screen.wait_for("no password is currently needed")
+    screen.line("exit")
+    assert screen.exit_status() == 0
+    opened, levels, passwords = (audit(tmp_path)[begin : begin + 2] for begin in (0, 2, 4))
+    assert [(line["server"], line["status"], line["sent"]) for line in opened] == [
+        ("edge-1", "ok", []),
+        ("edge-2", "ok", []),
+    ]
+    assert [(line["server"], line["sent"]) for line in levels] == [("edge-1", ["verb 5"]), ("edge-2", ["verb 5"])]
+    assert "verb level changed" in levels[0]["answer"]
+    assert {(line["status"], *line["sent"]) for line in passwords} == {("failed", "password Auth [secret]")}
+    assert len(audit(tmp_path)) == 6
+    (run,) = (tmp_path / "state" / "fleet" / "runs").glob("*")
+    assert "hunter2" not in run.read_text() + json.dumps(audit(tmp_path))
+    assert "console edge-1,edge-2" in servers.fleet("history", "list").stdout
+
+
+def test_who_only_looks_is_not_in_the_audit(screen: Tmux, servers: Servers, tmp_path: Path) -> None:
+    open_console(screen, servers, "edge-1", "--readonly", prompt="edge-1>")
+    screen.line("exit")
+    assert screen.exit_status() == 0
+    assert not (tmp_path / "state" / "fleet" / "audit.ndjson").exists()
+    assert "console edge-1" in servers.fleet("history", "list").stdout
+
+
+def test_a_console_keeps_other_runs_out(screen: Tmux, servers: Servers) -> None:
+    open_console(screen, servers, "edge-1", prompt="edge-1>")
+    locked = servers.fleet("state", "-l", "edge-1", "--lock-timeout", "0")
+    assert locked.exit_status == 75, locked.stderr
+    assert "console edge-1" in locked.stderr
+    screen.type("C-d")
+    assert screen.exit_status() == 0
+
+
+def test_a_console_that_gave_back_keeps_nobody_out(screen: Tmux, servers: Servers) -> None:
+    open_console(screen, servers, "edge-1", "--idle", "1s", prompt="edge-1 (not connected)>")
+    free = servers.fleet("state", "-l", "edge-1", "--lock-timeout", "0")
+    assert free.exit_status == 0, free.stderr
+    screen.line("exit")
+    assert screen.exit_status() == 0
+
+
+def test_a_console_that_is_kept_out(screen: Tmux, servers: Servers) -> None:
+    folder = servers.folder / "first"
+    folder.mkdir()
+    with Tmux(folder) as other:
+        open_console(other, servers, "edge-1", prompt="edge-1>")
+        open_console(screen, servers, "edge-1", "--lock-timeout", "0", prompt="console edge-1")
+        assert screen.exit_status() == 75
+        other.type("C-d")
+        assert other.exit_status() == 0
+
+
 def test_what_would_do_harm_is_not_sent(screen: Tmux, servers: Servers) -> None:
     daemon = servers.farm["edge-1"].daemon
     servers.do(lambda: [setattr(daemon, "hold_flag", True), daemon.restart("SIGUSR1")])
@@ -190,13 +256,16 @@ def test_secrets_are_not_remembered(screen: Tmux, servers: Servers, tmp_path: Pa
     screen.wait_for("no password is currently needed")
     screen.line('password "Private Key"')
     screen.wait_for("password for Private Key:")
-    screen.line("hidden-one")
+    screen.type("-l", "hidden-one")
+    screen.type("Escape", "[", "D")  # the cursor in it is not shown either
+    screen.type("Enter")
     screen.wait_for("no password is currently needed", times=2)
     screen.line("pasword Auth mistyped-one")
     screen.wait_for("did you mean 'password'")
     screen.line("mute")
     screen.wait_for("mute=0")
     assert "hidden-one" not in screen.text
+    assert "*" not in screen.text
     screen.type("Up", "Up")
     screen.type("C-c", "C-d")
     assert screen.exit_status() == 0

@@ -17,7 +17,8 @@ from fleet.operations.conversation import Conversation
 
 
 def test_quiet_is_silent_when_all_is_well(small: Fleet) -> None:
-    for args in (("status",), ("clients",), ("status", "--json"), ("pid", "-o", "ndjson"), ("verb", "3", "--all", "--yes")):
+    changing = ("verb", "3", "--all", "--yes")
+    for args in (("status",), ("clients",), ("status", "--json"), ("pid", "-o", "ndjson"), changing):
         for command_line in (("-q", *args), (*args, "--quiet")):
             result = small(*command_line)
             assert (result.status, result.out, result.err) == (0, "", "")

@@ -193,7 +193,7 @@ def test_an_interrupted_run_tells_what_was_not_attempted(small: Fleet) -> None:
     assert document["servers"][0]["error"]["sent"] == "signal SIGUSR2"
     assert {one["error"]["code"] for one in document["servers"]} == {"interrupted"}
     assert err.decode().splitlines()[2:4] == [
-        "  not confirmed  edge-1  signal SIGUSR2 was sent, no reply was read",
+        "  not confirmed  edge-1  signal SIGUSR2 was sent: interrupted; it was waiting for the reply to signal SIGUSR2",
         "  not attempted  gw/udp gw/tcp",
     ]
 

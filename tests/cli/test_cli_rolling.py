@@ -420,7 +420,7 @@ def test_ctrl_c_while_a_daemon_restarts(fleet: Fleet) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
-    assert "not confirmed  edge-1  signal SIGUSR1 was sent: interrupted; it was waiting for CONNECTED" in err.decode()
+    assert "not confirmed  edge-1  signal SIGUSR1 was sent: interrupted; it was waiting for " in err.decode()
     assert "not attempted  edge-2" in err.decode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socketserver
 import subprocess
@@ -100,6 +101,41 @@ def test_what_json_says_of_it(fleet: Fleet) -> None:
     assert not fleet.daemon("edge-1").hold_flag
 
 
+def test_an_end_in_this_process_too(fleet: Fleet) -> None:
+    three(fleet)
+
+    def end_it() -> None:
+        when_set(fleet, 7, 7, 7)
+        wait_until(lambda: not any(host.open_connections for host in fleet.farm.hosts.values()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ender = threading.Thread(target=end_it)
+    ender.start()
+    result = fleet("verb", "7", "--all", *LONG)
+    ender.join()
+    assert result.status == 130
+    assert verbs(fleet) == [3, 4, 5]
+    assert "putting verb back; again to leave at once" in result.err
+
+
+def test_one_that_cannot_be_asked_in_time_is_said_with_what_repairs_it(fleet: Fleet) -> None:
+    three(fleet)
+
+    def shut() -> None:
+        when_set(fleet, 3, 7, 5)
+        fleet.farm.hosts["edge-2"].forwarding = False
+
+    shutter = threading.Thread(target=shut)
+    shutter.start()
+    result = fleet("verb", "7", "-l", "edge-2", "--for", "1s", "--host-timeout", "3s", "--json")
+    shutter.join()
+    server = result.document["servers"][0]
+    assert (result.status, server["error"]["code"]) == (4, "forwarding-refused")
+    assert server["error"]["hint"] == "fleet verb 4 -l edge-2"
+    assert (server["result"]["now"], server["result"]["put_back"]) == (7, None)
+    assert fleet.farm.hosts["edge-2"].channels >= 3  # it was tried again
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_end_before_its_time_puts_back(fleet: Fleet, number: signal.Signals) -> None:
     three(fleet)
@@ -123,7 +159,7 @@ def test_an_end_while_it_is_being_set_puts_back_what_was_set(fleet: Fleet) -> No
         status, out, _ = end(process)
     assert (status, verbs(fleet)) == (130, [3, 4, 5])
     first, second, _ = json.loads(out)["servers"]
-    assert (first["status"], first["result"]["put_back"]) == ("ok", "done")
+    assert first["result"]["put_back"] == "done"  # whether its answer had been read by then or not
     assert (second["error"]["code"], second["error"]["sent"], second["result"]) == ("interrupted", None, None)
 
 
@@ -216,7 +252,7 @@ def test_a_second_end_leaves_at_once_and_says_what_stays(fleet: Fleet) -> None:
         process.send_signal(signal.SIGINT)
         when_set(fleet, 3, 7, 7)
         said(process, "putting verb back; again to leave at once")
-        wait_until(lambda: not fleet.farm.hosts["edge-1"].open_connections)
+        wait_until(lambda: fleet.farm.hosts["edge-2"].channels >= 3)  # set, tried, and tried again: edge-1 is done
         process.send_signal(signal.SIGINT)
         status, _, err = end(process)
     assert status == 130

@@ -16,6 +16,8 @@ import pytest
 
 from fleet.demo.daemon import Phase, SimulatedDaemon
 from fleet.demo.requests import Request, RequestKind, login, passphrase
+from fleet.demo.serve import Faults
+from fleet.journal.places import state_folder
 from support.farm import Listen
 from support.terminal import Person, at_a_terminal
 
@@ -89,9 +91,10 @@ def waiting(tmp_path: Path) -> Waiting:
 @pytest.fixture
 def add(waiting: Waiting, listen: Listen) -> AddDaemon:
     async def start(name: str, **more: Any) -> SimulatedDaemon:
+        faults = more.pop("faults", None)
         daemon = SimulatedDaemon(more.pop("release", "2.6.14"), **more)
         waiting.daemons[name] = daemon
-        waiting.lines.append(f'    {name}: {{management: "{await listen(daemon)}"}}')
+        waiting.lines.append(f'    {name}: {{management: "{await listen(daemon, faults=faults)}"}}')
         return daemon
 
     return start
@@ -122,7 +125,7 @@ async def test_list_shows_who_waits_for_what(waiting: Waiting, add: AddDaemon) -
 
 async def test_a_file_brings_everybody_up(waiting: Waiting, add: AddDaemon) -> None:
     await three(add)
-    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+    run = await waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "--json")
     assert run.status == 0, run.stderr
     assert run.results() == {"edge-1": "connected", "edge-2": "connected", "edge-3": "not waiting"}
     assert run.servers()["edge-2"]["result"] == {
@@ -142,7 +145,7 @@ async def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon)
     for name in ("edge-1", "edge-2"):
         await add(name, requests=[passphrase(f"of $HOME {name}; Private Key")])
     command = """printf '%s\\nmore' "of $HOME {server}; {realm}" """
-    run = await waiting("edge-1", "edge-2", "--secret-command", command)
+    run = await waiting("edge-1", "edge-2", "--yes", "--secret-command", command)
     assert run.status == 0, run.stderr
     assert [line.split() for line in run.stdout.splitlines()][1:] == [
         [name, "'Private", "Key'", "password", "connected", "CONNECTED"] for name in ("edge-1", "edge-2")
@@ -153,7 +156,8 @@ async def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon)
 async def test_a_command_that_fails_costs_its_server_alone(waiting: Waiting, add: AddDaemon) -> None:
     await add("edge-1", requests=[passphrase("edge-1")])
     await add("edge-2", requests=[passphrase("x")])
-    run = await waiting("--all", "--secret-command", "sh -c 'test {server} = edge-1 && echo {server}'", "--json")
+    command = "sh -c 'test {server} = edge-1 && echo {server}'"
+    run = await waiting("--all", "--yes", "--secret-command", command, "--json")
     assert run.status == 1
     assert run.results() == {"edge-1": "connected", "edge-2": None}
     error = run.servers()["edge-2"]["error"]
@@ -255,6 +259,7 @@ async def test_a_hold_that_hides_a_question_is_released_and_told(waiting: Waitin
         (["--all", "--wait-timeout", "soon"], "soon"),
         (["--all", "--wait-timeout", "0"], "more than 0"),
         (["--list", "--ok"], "--list answers nothing"),
+        (["--all", "--serial", "1"], "does not roll"),
     ],
 )
 async def test_refused(waiting: Waiting, add: AddDaemon, args: list[str], words: str) -> None:
@@ -279,7 +284,7 @@ async def test_the_read_only_may_look(waiting: Waiting, add: AddDaemon) -> None:
 async def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, add: AddDaemon) -> None:
     await three(add)
     waiting.lines.append('    gone: {management: "127.0.0.1:1"}')
-    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "-o", "ndjson")
+    run = await waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "-o", "ndjson")
     assert run.status == 4
     *servers, summary = map(json.loads, run.stdout.splitlines())
     assert {server["name"]: server["status"] for server in servers} == {
@@ -287,6 +292,96 @@ async def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, ad
         "gone": "unreachable",
     }
     assert summary["summary"]["ok"] == 3
+
+
+async def test_who_is_not_up_and_waits_for_nothing_is_waited_for(waiting: Waiting, add: AddDaemon) -> None:
+    lost = await add("lost", client_mode=True)
+    lost._set_state("WAIT", "")  # its far end is away
+    late = await add("late", client_mode=True)
+    late._set_state("RECONNECTING", "auth-failure")
+
+    async def come_up() -> None:
+        while "state on 1" not in late.executed:  # noqa: ASYNC110 - the daemon has no such event
+            await asyncio.sleep(0.01)
+        late._up()
+
+    coming = asyncio.create_task(come_up())
+    run = await waiting("--all", "--yes", "--wait-timeout", "1s", "--json")
+    await coming
+    assert run.status == 1
+    assert run.results() == {"lost": None, "late": "connected"}
+    error = run.servers()["lost"]["error"]
+    assert error["message"] == "not CONNECTED within 1 s: its state is WAIT"
+    assert set(lost.executed) == {"pid", "state", "state on 1"}
+
+
+async def test_what_could_not_be_put_back_is_told_and_no_success(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = await add("edge-1", requests=[passphrase(SECRET)])
+    come_up = daemon._up
+
+    def fade() -> None:
+        come_up()
+        daemon.shut_down()
+
+    daemon._up = fade  # type: ignore[method-assign]  # up, and gone before anything can be put back
+    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+    assert (run.status, run.results()) == (1, {"edge-1": "connected"})
+    assert "left changed: edge-1: auth-retry was none and is interact (fleet auth-retry none sets it" in run.stderr
+    assert run.servers()["edge-1"]["warnings"] == []
+
+
+# Before anything is changed
+
+
+async def test_several_that_nobody_types_for_want_a_yes(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    args = ("--all", "--secret-file", str(waiting.secret_file))
+    refused = await waiting(*args)
+    assert (refused.status, refused.stdout) == (2, "")
+    assert "unlock changes 2 servers, and there is no terminal to ask at\n  give --yes" in refused.stderr
+    assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
+    assert audit() == []
+    assert (await waiting(*args, "--yes")).status == 0
+
+
+async def test_a_dry_run_shows_who_waits(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    run = await waiting("--all", "--dry-run", "--secret-file", str(waiting.secret_file))
+    assert (run.status, run.stdout) == (0, (await waiting("--list")).stdout)
+    assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
+    assert audit() == []
+
+
+# What is kept of it
+
+
+def audit() -> list[dict[str, Any]]:
+    path = state_folder(os.environ) / "audit.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_the_audit_has_a_line_for_each_server_and_no_secret(waiting: Waiting, add: AddDaemon) -> None:
+    await three(add)
+    await add("client", client_mode=True, requests=[login("alice", "another")])
+    command = f"cat {waiting.folder}/{{realm}}"
+    (waiting.folder / "Auth").write_text("hunter2\n")
+    (waiting.folder / "Private Key").write_text(f"{SECRET}\n")
+    run = await waiting("--all", "--yes", "--username", "alice", "--secret-command", command, "--json")
+    assert run.status == 1, run.stderr
+    kept = {line["server"]: line for line in audit()}
+    assert len(audit()) == 4
+    assert {name: line["status"] for name, line in kept.items()} == {
+        **dict.fromkeys(("edge-1", "edge-2", "edge-3"), "ok"),
+        "client": "failed",
+    }
+    assert kept["edge-2"]["sent"] == ["hold release", 'password "Private Key" [secret]']
+    assert kept["edge-3"]["sent"] == []
+    assert kept["client"]["error"]["message"].startswith("verification failed for 'Auth'")
+    (file,) = (state_folder(os.environ) / "runs").glob("*")
+    for text in (json.dumps(audit()), file.read_text(), run.stdout, run.stderr):
+        assert "hunter2" not in text
+        assert json.dumps(SECRET)[1:-1] not in text
+        assert SECRET not in text
 
 
 # At a terminal
@@ -393,6 +488,60 @@ async def test_ctrl_c_at_the_question(waiting: Waiting, add: AddDaemon, at_termi
     assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
 
 
+async def test_holds_of_several_are_shown_and_asked_for(
+    waiting: Waiting, add: AddDaemon, at_terminal: AtTerminal
+) -> None:
+    for name in ("edge-1", "edge-2"):
+        await add(name, hold=True)
+    await add("up")
+    for answer, status in (("n\n", 2), ("y\n", 0)):
+        async with at_terminal("--all") as (person, process):
+            person.hidden = False
+            await person.sees("This brings up 2 servers:")
+            await person.sees("edge-1  hold release  CONNECTING")
+            await person.sees("edge-2  hold release  CONNECTING")
+            await person.sees("Go on? [y/N] ")
+            assert not any("hold release" in daemon.executed for daemon in waiting.daemons.values())
+            await person.types(answer)
+            run = await end(process)
+        assert run.status == status, person.seen
+    assert [line["server"] for line in audit()] == ["up", "edge-1", "edge-2"]
+
+
+async def test_ctrl_c_at_a_later_question_tells_what_was_done(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    await add("edge-1", hold=True, requests=[passphrase(SECRET)])
+    async with at_terminal("edge-1", "--json") as (person, process):
+        await person.sees("edge-1: 'Private Key' password: ")
+        await person.types("\x03")
+        run = await end(process)
+    assert run.status == 130
+    error = run.servers()["edge-1"]["error"]
+    assert (error["code"], error["sent"], error["confirmed"]) == ("interrupted", "", ["hold release"])
+    (line,) = audit()
+    assert (line["sent"], line["confirmed"]) == (["hold release"], ["hold release"])
+
+
+async def test_at_the_second_ctrl_c_what_is_owed_is_told(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    slow = Faults(reply_delay=3.0, command="auth-retry")
+    daemon = await add("client", client_mode=True, requests=[login("alice", "good")], faults=slow)
+    daemon._try = lambda _request: None  # type: ignore[method-assign]  # the far end does not answer
+    async with at_terminal("client", "--username", "alice") as (person, process):
+        await person.sees("password: ")
+        await person.types("good\n")
+        async with asyncio.timeout(RUN_TIMEOUT):
+            while "password Auth good" not in daemon.executed:  # noqa: ASYNC110 - the daemon has no such event
+                await asyncio.sleep(0.02)
+            person.hidden = False
+            await asyncio.sleep(0.2)
+            await person.types("\x03")
+            while "auth-retry none" not in daemon.executed:  # noqa: ASYNC110 - the daemon has no such event
+                await asyncio.sleep(0.02)
+        await person.types("\x03")
+        await person.sees("left changed: client: auth-retry was none and is interact")
+        run = await end(process)
+    assert run.status == 130
+
+
 async def test_ctrl_c_after_the_secret_was_sent(add: AddDaemon, at_terminal: AtTerminal) -> None:
     daemon = await add("client", client_mode=True, requests=[login("alice", "good")])
     daemon._try = lambda _request: None  # type: ignore[method-assign]  # the far end does not answer
@@ -409,7 +558,9 @@ async def test_ctrl_c_after_the_secret_was_sent(add: AddDaemon, at_terminal: AtT
     assert run.status == 130
     error = run.servers()["client"]["error"]
     assert (error["code"], error["sent"]) == ("interrupted", "username Auth [secret]; password Auth [secret]")
+    assert error["confirmed"] == []  # auth-retry is what it was: nothing was done
     assert daemon.executed[-1] == "auth-retry none"
+    assert "left changed" not in person.seen
 
 
 async def test_a_confirmation_is_asked_for(add: AddDaemon, at_terminal: AtTerminal) -> None:
@@ -442,7 +593,7 @@ async def test_a_challenge_is_answered_by_a_command(waiting: Waiting, add: AddDa
     assert refused.status == 2
     assert "--secret-file or --secret-command and --response-command" in refused.stderr
     assert set(static.executed) == {"pid", "state"}
-    run = await waiting(*args, "--response-command", "echo 123456")
+    run = await waiting(*args, "--yes", "--response-command", "echo 123456")
     assert run.status == 0, run.stderr
     assert run.results() == {"static": "connected", "dynamic": "connected"}
     waited_for = run.servers()["dynamic"]["result"]["waited_for"]

@@ -35,7 +35,8 @@ def exit_status(kind: type[errors.FleetError]) -> int:
         refused: Report[None] = Report("status", (), now, 0.0, error=kind("refused"))
         return refused.exit_status
     server = Server("edge-1", "edge-1", None, TCPEndpoint("127.0.0.1", 7505))
-    outcome: Outcome[None] = Outcome(server, 0.0, error=kind("broken"))
+    attempted = kind is not errors.StoppedRunError
+    outcome: Outcome[None] = Outcome(server, 0.0, error=kind("broken"), attempted=attempted)
     interrupted = kind is errors.InterruptedRunError
     return Report("status", (), now, 0.0, (outcome,), interrupted=interrupted).exit_status
 

@@ -164,6 +164,7 @@ class VPN:
         client_names: tuple[str, ...],
         *,
         passphrase: str | None = None,
+        persist: bool = True,
         directives: Sequence[str] = (),
     ) -> Daemon:
         """Start a server on 127.0.0.1.
@@ -175,6 +176,7 @@ class VPN:
             management: its management interface.
             client_names: who is to connect.
             passphrase: of its private key, which is not encrypted without one.
+            persist: it keeps its key and its device over a restart.
             directives: more of its configuration.
         """
         credentials = self._server_credentials
@@ -191,8 +193,7 @@ class VPN:
                 "ifconfig-noexec",
                 "route-noexec",
                 "disable-dco",  # the same data channel whatever the kernel has
-                "persist-key",
-                "persist-tun",
+                *(["persist-key", "persist-tun"] if persist else []),
                 f"proto {'udp4' if protocol == 'udp' else 'tcp4-server'}",
                 "local 127.0.0.1",
                 f"port {port}",

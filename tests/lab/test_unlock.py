@@ -46,7 +46,10 @@ def test_a_fleet_that_waits_comes_up(unlock_lab: UnlockLab) -> None:
     }
     assert kinds == {"hold": ["hold"], "key": ["password"], "hold-key": ["hold"], "client-auth": ["hold"], "up": []}
     before = up.ask("pid")
-    run = unlock_lab.fleet("unlock", "-l", limit, "--secret-file", str(unlock_lab.secret(PASSPHRASE)), "--json")
+    secret = ("--secret-file", str(unlock_lab.secret(PASSPHRASE)))
+    refused = unlock_lab.fleet("unlock", "-l", limit, *secret, "--json")  # nobody is there to be asked
+    assert (refused.exit_status, refused.outcomes()) == (2, {})
+    run = unlock_lab.fleet("unlock", "-l", limit, *secret, "--yes", "--json")
     assert results(run) == {**dict.fromkeys(names, "connected"), "up": "not waiting"}
     assert all(map(unlock_lab.is_connected, names))
     assert {unlock_lab.daemons[name].ask("auth-retry") for name in names} == {"SUCCESS: auth-retry=none\n"}
@@ -103,7 +106,7 @@ def test_odd_passphrases(unlock_lab: UnlockLab) -> None:
         pass_file = unlock_lab.secret(passphrase)
         pass_file.rename(unlock_lab.folder / f"odd-{number}.secret")
     run = unlock_lab.fleet(
-        "unlock", "odd-*", "--secret-command", f"cat {unlock_lab.folder}/{{server}}.secret", "--json"
+        "unlock", "odd-*", "--yes", "--secret-command", f"cat {unlock_lab.folder}/{{server}}.secret", "--json"
     )
     assert set(results(run).values()) == {"connected"}
     assert all(unlock_lab.is_connected(f"odd-{number}") for number in range(len(ODD)))
@@ -144,8 +147,11 @@ def test_whose_far_end_is_not_there_is_reported(unlock_lab: UnlockLab) -> None:
     error = run.outcomes()["lost"]["error"]
     assert error["code"] == "command-failed"
     assert error["message"].startswith("not CONNECTED within 1 s: its state is ")
-    assert error["sent"] == "username Auth [secret]; password Auth [secret]"
+    assert (error["sent"], error["confirmed"]) == ("username Auth [secret]; password Auth [secret]", [])
     assert lost.ask("auth-retry") == "SUCCESS: auth-retry=none\n"
+    again = unlock_lab.fleet("unlock", "lost", "--wait-timeout", "1s", "--json")  # it asks for nothing, and is not up
+    assert again.exit_status == 1, again.stdout
+    assert again.outcomes()["lost"]["error"]["message"].startswith("not CONNECTED within 1 s: its state is ")
 
 
 def test_a_static_challenge_wrong_then_right(unlock_lab: UnlockLab) -> None:

@@ -433,6 +433,26 @@ def test_known_failures_have_a_hint(error: str, hint: str) -> None:
     assert hint in (caught.value.hint or "")
 
 
+REFUSED = "The '{}' command is not supported by the current daemon mode"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "hint"),
+    [
+        ("kill", "it waits for a hold release", "fleet hold release"),
+        ("kill", "its tunnel was not up within 10 s", "--reply-timeout"),
+        ("kill", "it is up, and has no such mode", "for servers"),
+        ("remote", "it is up, and has no such mode", "client daemons"),
+        ("remote-entry-count", None, "client daemons"),
+    ],
+)
+def test_the_hint_goes_by_the_reason(name: str, reason: str | None, hint: str) -> None:
+    with pytest.raises(CommandFailedError) as caught:
+        Reply(command(name), (), error=REFUSED.format(name), reason=reason).result()
+    assert hint in (caught.value.hint or "")
+    assert "whether the daemon is in hold" not in (caught.value.hint or "")
+
+
 def test_block_replies() -> None:
     peer = greeted(command("echo", "all", reply=BLOCK), command("log", "all", reply=BLOCK), commands.state())
     empty = answer(peer, b"END\r\n")

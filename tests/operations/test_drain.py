@@ -77,6 +77,7 @@ def test_it_is_settled_when_nothing_more_is_to_be_seen() -> None:
     one.saw(seen("b", 1.0, row("moves", 0)))
     one.saw(seen("a", 1.0, row("moves", 0)))
     assert not one.settled(LOST_AFTER)  # its old row lingers
+    assert one.remaining == 0  # and is nobody
     one.saw(seen("a", 7.0))
     assert not one.settled(7.0)  # the other may be trying a dead remote
     assert one.settled(LOST_AFTER)

@@ -481,7 +481,6 @@ async def test_the_time_is_over() -> None:
     found = await wait_for_clients(RECOVERY, Never(), 0.1)
     assert (found.enough, found.back, found.dropped) == (False, 30, 100)
     assert found.silent == tuple(OTHERS)
-    assert found.elapsed <= 0.1
 
 
 async def test_a_batch_that_is_all_there_is() -> None:

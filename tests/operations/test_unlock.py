@@ -17,7 +17,7 @@ from fleet.management.challenges import Challenge, DynamicChallenge, StaticChall
 from fleet.operations.conversation import Access, work_on
 from fleet.operations.operation import Answer, Operation
 from fleet.operations.secret import Secret
-from fleet.operations.unlock import Answers, Login, Response, Unlocked, result_of, unlock
+from fleet.operations.unlock import Answers, Login, Response, Unlocked, left_changed, result_of, unlock
 from fleet.operations.waiting import LOOK, Waiting, Want, WantKind
 from fleet.render.jsonout import to_jsonable
 from fleet.transport import SSHOptions, Transport
@@ -43,6 +43,7 @@ class Fleet:
     def __init__(self, listen: Listen, daemon: SimulatedDaemon) -> None:
         self.listen = listen
         self.daemon = daemon
+        self.owed: dict[str, str] = {}
         self._server: Server | None = None
 
     async def outcome(
@@ -59,7 +60,7 @@ class Fleet:
                 return await anext(aiter(fan))
 
     async def unlock(self, answers: Answers, *, wait_timeout: float = 10.0) -> Outcome[Answer[Unlocked]]:
-        return await self.outcome(unlock(lambda _name: answers, wait_timeout))
+        return await self.outcome(unlock(lambda _name: answers, wait_timeout, self.owed))
 
     async def value(self, answers: Answers) -> Unlocked:
         return (await self.unlock(answers)).require().value
@@ -143,12 +144,10 @@ async def test_auth_retry_is_what_it_was(fleet: MakeFleet, former: str) -> None:
 async def test_nointeract_is_put_back_only_where_it_can_do_no_harm(fleet: MakeFleet) -> None:
     one = fleet(SimulatedDaemon(requests=[passphrase("keypass")]))
     one.daemon.auth_retry = "nointeract"
-    outcome = await one.unlock(key("wrong"))
-    assert (one.daemon.auth_retry, one.daemon.phase) == ("interact", Phase.WAIT)
-    assert "nointeract" in " ".join(outcome.warnings)
-    one.daemon.auth_retry = "nointeract"
-    await one.value(key("keypass"))
-    assert one.daemon.auth_retry == "nointeract"
+    await one.value(key("wrong"))
+    assert (one.daemon.auth_retry, one.daemon.phase, one.owed) == ("interact", Phase.WAIT, {"edge-1": "nointeract"})
+    await one.value(key("keypass"))  # the next session of the same run knows what it was
+    assert (one.daemon.auth_retry, one.owed) == ("nointeract", {})
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -158,6 +157,43 @@ async def test_username_and_password_wrong_then_right(fleet: MakeFleet, release:
     assert (value.result, value.needs, value.verification_failed) == ("waiting", AUTH, ("Auth",))
     assert (await one.value(auth("al ice", 'a"b\\'))).result == "connected"
     assert 'username Auth "al ice"' in one.commands
+
+
+async def test_what_could_not_be_put_back_stays_owed(fleet: MakeFleet) -> None:
+    daemon = SimulatedDaemon(client_mode=True, requests=[login("alice", "good")])
+    daemon._try = lambda _request: daemon.shut_down()  # type: ignore[method-assign]  # hangs up without a word
+    one = fleet(daemon)
+    outcome = await one.unlock(auth("alice", "good"))
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.sent) == ("connection-lost", "username Auth [secret]; password Auth [secret]")
+    assert (outcome.confirmed, outcome.warnings) == ((), ())
+    assert one.owed == {"edge-1": "none"}
+    assert left_changed("none").startswith("auth-retry was none and is interact (fleet auth-retry none sets it")
+
+
+async def test_what_an_earlier_session_owes_is_put_back(fleet: MakeFleet) -> None:
+    one = fleet(SimulatedDaemon(client_mode=True, requests=[login("alice", "good")]))
+    one.owed["edge-1"] = "none"
+    one.daemon.auth_retry = "interact"
+    assert (await one.value(Answers())).result == "waiting"
+    assert (one.daemon.auth_retry, one.owed) == ("none", {})
+
+
+async def test_a_daemon_that_is_up_gets_back_what_an_earlier_session_owes_it(fleet: MakeFleet) -> None:
+    one = fleet(SimulatedDaemon())
+    one.owed["edge-1"] = "nointeract"
+    one.daemon.auth_retry = "interact"
+    assert (await one.value(Answers())).result == "not waiting"
+    assert (one.daemon.auth_retry, one.owed) == ("nointeract", {})
+
+
+async def test_what_was_done_before_it_asked_for_more_is_known(fleet: MakeFleet) -> None:
+    one = fleet(SimulatedDaemon(hold=True, requests=[passphrase("keypass")]))
+    value = await one.value(Answers())
+    assert (value.needs, value.done, value.sent) == (KEY, ("hold release",), ())
+    two = fleet(SimulatedDaemon(client_mode=True, requests=[login("alice", "good"), passphrase("keypass")]))
+    value = await two.value(auth("alice", "good"))
+    assert (value.needs, value.done, value.sent) == (KEY, (), ("username Auth [secret]", "password Auth [secret]"))
 
 
 async def test_one_secret_is_not_given_to_another_question(fleet: MakeFleet) -> None:
@@ -299,7 +335,7 @@ async def test_a_fatal_error_is_the_outcome(fleet: MakeFleet) -> None:
     assert (outcome.error.code, outcome.status) == ("command-failed", "failed")
     assert "private key password verification failed" in outcome.error.message
     assert outcome.sent is None
-    assert not outcome.warnings
+    assert one.owed == {}  # it is gone
 
 
 async def test_a_daemon_that_does_not_come_up_is_reported(fleet: MakeFleet) -> None:
@@ -321,7 +357,7 @@ async def test_odd_secrets_arrive_as_they_are(fleet: MakeFleet, secret: str) -> 
 async def test_what_is_shown_has_no_secret(fleet: MakeFleet) -> None:
     one = fleet(SimulatedDaemon(client_mode=True, requests=[login("alice", "s3cret")]))
     seen: list[str] = []
-    operation = unlock(lambda _name: auth("alice", "s3cret"), 5.0)
+    operation = unlock(lambda _name: auth("alice", "s3cret"), 5.0, {})
     outcome = await one.outcome(operation, when=lambda fan: seen.append(repr(fan.in_flight)))
     assert "s3cret" in " ".join(one.commands)
     assert "s3cret" not in repr(outcome)
@@ -345,13 +381,14 @@ async def test_interrupted_it_puts_auth_retry_back_and_says_what_was_sent(fleet:
         tasks.append(asyncio.ensure_future(once_sent()))
 
     tasks: list[asyncio.Task[None]] = []
-    outcome = await one.outcome(unlock(lambda _name: auth("alice", "good"), 15.0), when=interrupt)
+    outcome = await one.outcome(unlock(lambda _name: auth("alice", "good"), 15.0, one.owed), when=interrupt)
     await asyncio.gather(*tasks)
     assert outcome.error is not None
     assert outcome.error.code == "interrupted"
     assert outcome.sent == "username Auth [secret]; password Auth [secret]"
+    assert outcome.confirmed == ()  # auth-retry is as it was: nothing to tell
     assert one.commands[-1] == "auth-retry none"
-    assert daemon.auth_retry == "none"
+    assert (daemon.auth_retry, one.owed) == ("none", {})
 
 
 async def test_looking_changes_nothing(fleet: MakeFleet) -> None:

@@ -108,7 +108,7 @@ def test_what_was_done_before_an_error_is_said() -> None:
         "interrupted after 3.2 s",
         r"  failed         edge-1  done before that: client-kill 1; client-kill \x1b",
         "  failed         edge-2",
-        "  not confirmed  edge-3  client-kill 4 was sent, no reply was read; done before that: client-kill 2",
+        "  not confirmed  edge-3  client-kill 4 was sent: no reply; done before that: client-kill 2",
         "  pending        edge-4  done before that: client-kill 3",
         "  pending        edge-5",
     ]
@@ -190,8 +190,8 @@ def test_an_interrupted_run_says_where_every_server_stands() -> None:
         "  done           edge-[1-2] (2)",
         "  failed         edge-3",
         "  unreachable    edge-6",
-        "  not confirmed  edge-4  signal SIGUSR1 was sent, no reply was read",
-        "  not confirmed  old     verb 4 was sent, no reply was read",
+        "  not confirmed  edge-4  signal SIGUSR1 was sent: interrupted; it was waiting",
+        "  not confirmed  old     verb 4 was sent: no reply",
         "  pending        edge-5",
         "  not attempted  gw/udp gw/tcp",
     ]
