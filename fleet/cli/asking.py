@@ -168,18 +168,22 @@ class Interrupts:
     """The first Ctrl-C or SIGTERM ends the run with a report; the second ends the process at once, with a few words.
 
     In force until every outcome is there, so that no report is lost because a connection was just being closed.
+
+    Args:
+        hangup: a terminal that is closed ends the run too, since there may be something to put back.
     """
 
-    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
+    def __init__(self, *, hangup: bool = False) -> None:
+        self._signals = [signal.SIGINT, signal.SIGTERM]
+        if hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            self._signals.append(signal.SIGHUP)
         self._came = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: Callable[[], None] = lambda: None
         self._last_words: Callable[[], str] = str
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
+        self._before = {number: signal.signal(number, self._handle) for number in self._signals}
         return self
 
     def __exit__(
@@ -187,6 +191,11 @@ class Interrupts:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @property
+    def came(self) -> bool:
+        """Whether somebody wants an end."""
+        return self._came
 
     def end_with(self, end: Callable[[], None]) -> None:
         """What ends the run, to be called in the running loop; at once if somebody wants that already."""

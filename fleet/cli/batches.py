@@ -119,7 +119,7 @@ class Driver(Generic[T]):
         self._fan: FanOut[Answer[T]] | None = None
         self._scope: asyncio.Timeout | None = None
         self._progress: Progress | None = None
-        self._headed = 0  # the batch whose number was told last
+        self._headed = 0  # the batch whose number stands before the server's line that was told last
         self._waited = 0  # the batch whose clients were said to be waited for
 
     async def run(self) -> None:
@@ -256,7 +256,8 @@ class Driver(Generic[T]):
         first = self._waited != self._rollout.begun
         self._waited = self._rollout.begun
         if not self._options.quiet and (first or self._options.verbose):
-            say(waiting_text(self._head(), found, recovery.percent))
+            say(waiting_text(self._number, found, recovery.percent))
+            self._headed = 0  # this line came between: the next server's says its batch again
 
     def _judged(
         self, outcome: Outcome[Answer[T]], recovery: Recovery, recovered: Recovered | None
@@ -333,11 +334,14 @@ class Driver(Generic[T]):
         if outcome.attempted and not self._options.quiet:
             say(server_line(self._head(), outcome, width=self._width, waited=waited))
 
+    @property
+    def _number(self) -> str:
+        return f"batch {self._rollout.begun}/{len(self._rollout.batches)}"
+
     def _head(self) -> str:
-        number = self._rollout.begun
-        text = f"batch {number}/{len(self._rollout.batches)}"
-        first, self._headed = self._headed != number, number
-        return text if first else " " * len(text)
+        """What a server's line begins with: the number of its batch, or blanks under that."""
+        first, self._headed = self._headed != self._rollout.begun, self._rollout.begun
+        return self._number if first else " " * len(self._number)
 
     @property
     def _width(self) -> int:

@@ -110,7 +110,8 @@ class Driver:
 
     async def run(self) -> None:
         """All of it."""
-        async with Transport((self._server, *self._neighbours), transport_options(self._options)) as transport:
+        servers = (self._server, *self._neighbours)
+        async with Transport(servers, transport_options(self._options), keep=True) as transport:
             access = access_to(transport, self._options, changes=True, journal=self._journal)
             whole = await self._move(access)
             self.result = self._draining.result()

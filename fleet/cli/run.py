@@ -199,7 +199,7 @@ def admit(operation: Named, options: Options, target: Target) -> tuple[Server, .
     Raises:
         RefusedError: the run is read-only, the servers cannot be chosen, are exclusive, or their secrets unreadable.
     """
-    if operation.changes and options.readonly:
+    if operation.changes and options.readonly and not options.dry_run:
         raise UsageError(
             f"{operation.name} changes something, and this run is read-only",
             hint="--readonly or FLEET_READONLY is set",
@@ -279,7 +279,7 @@ def choose(inventory: Inventory, options: Options, target: Target) -> tuple[Serv
     if target.single and len(servers) > 1:
         raise UsageError(
             f"{target.single}, and {len(servers)} servers are meant: {' '.join(fold(s.name for s in servers))}",
-            hint="name one server with -l",
+            hint="name one of them",
         )
     return servers
 

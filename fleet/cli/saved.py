@@ -65,7 +65,9 @@ def _read(path: str) -> str:
             with Path(path).open("rb") as file:
                 data = file.read(_LIMIT + 1)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="give a file that can be read, or - for stdin") from error
+        raise UsageError(
+            f"{path}: {error.strerror or error}", hint="give a file that can be read, or - for stdin"
+        ) from error
     if len(data) > _LIMIT:
         raise UsageError(f"{path}: larger than {_LIMIT >> 20} MiB", hint="no status is as long as that")
     return data.decode("utf-8", "surrogateescape")

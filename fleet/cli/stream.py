@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from fleet.cli.asking import Interrupts, access_to, transport_options
 from fleet.cli.consent import agree
@@ -106,7 +105,7 @@ def follow(following: Following, options: Options, target: Target) -> int:
     journal = open_journal(following, servers, options, target)
     stream = _Stream(following, servers, options, target, journal)
     try:
-        with _Interrupts() as interrupts:
+        with Interrupts(hangup=True) as interrupts:
             interrupts.leave_with(stream.left_text)
             return asyncio.run(stream.run(interrupts))
     except RefusedError:
@@ -117,19 +116,6 @@ def follow(following: Following, options: Options, target: Target) -> int:
 def _refuse_batches(options: Options) -> None:
     if options.in_batches:
         raise UsageError("servers are followed all at once, not in batches", hint="leave --serial and its like out")
-
-
-class _Interrupts(Interrupts):
-    """A terminal that is closed ends a follow as Ctrl-C does, since there may be something to put back."""
-
-    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __enter__(self) -> Self:
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
-        super().__enter__()
-        if ignored:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return self
 
 
 class _Stream:

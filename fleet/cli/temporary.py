@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Annotated, Any, Generic, TypeVar
 
 import typer
@@ -82,27 +79,6 @@ def run_for(setting: Setting[T], value: T, text: str, options: Options, target: 
         raise
 
 
-class _Interrupts(Interrupts):
-    """The first Ctrl-C ends the time, a closed terminal too; the second leaves at once, and says what is left."""
-
-    _SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, job: _ForATime[T]) -> None:
-        super().__init__()
-        self._job = job
-
-    @property
-    def came(self) -> bool:
-        """Whether somebody wants an end."""
-        return self._came
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._came:
-            with suppress(OSError):  # not `say`: it may be what the signal has interrupted
-                os.write(2, f"{self._job.left_text()}\n".encode("utf-8", "backslashreplace"))
-        super()._handle(number, frame)
-
-
 class _ForATime(Generic[T]):
     """One setting on many servers for a time; `owed` is what is still to be put back."""
 
@@ -131,7 +107,8 @@ class _ForATime(Generic[T]):
         """All of it, to the exit status."""
         started, begun = datetime.now(UTC), time.monotonic()
         output = output_for(self._operation, self._options)
-        with _Interrupts(self) as interrupts:
+        with Interrupts(hangup=True) as interrupts:
+            interrupts.leave_with(self._left_text)
             asyncio.run(self._run(interrupts))
             report = Report.of(
                 self._servers,
@@ -147,7 +124,7 @@ class _ForATime(Generic[T]):
             output.outcome(outcome)
         return finish(report, output)
 
-    def left_text(self) -> str:
+    def _left_text(self) -> str:
         """What is not put back, and how to: a line for each former value."""
         lines = []
         for command, names in self._groups(self._owed).items():
@@ -169,7 +146,7 @@ class _ForATime(Generic[T]):
 
     # The three parts
 
-    async def _run(self, interrupts: _Interrupts) -> None:
+    async def _run(self, interrupts: Interrupts) -> None:
         await self._ask(self._operation, self._servers, self._options, interrupts, self._took)
         if self._owed and not interrupts.came:
             self._tell_until()

@@ -229,6 +229,10 @@ class _Clock:
             self._spent += time.monotonic() - begun
 
 
+_NOTHING = Unlocked((), (), "not waiting", None)
+"""What was done with a server that no session came to."""
+
+
 @dataclass(slots=True)
 class _Standing:
     """How far one server is that has no outcome yet.
@@ -343,7 +347,9 @@ class _BringingUp:
     def _left_text(self) -> str:
         """The daemons that are left with another auth-retry than they had."""
         changed = error_style(self._options).bad("left changed")
-        return "\n".join(f"{changed}: {escape(name)}: {left_changed(former)}" for name, former in self._owed.items())
+        return "\n".join(
+            f"{changed}: {escape(name)}: {escape(left_changed(former))}" for name, former in self._owed.items()
+        )
 
     # What came of it
 
@@ -396,21 +402,18 @@ class _BringingUp:
         server = next(server for server in self._servers if server.name == name)
         failed = () if value is None else value.value.verification_failed
         told = (f"verification failed for '{realm}' before the right secret came" for realm in failed)
-        done = None if value is not None else standing.done
+        done = _NOTHING if value is not None or standing.done is None else standing.done
+        last: Outcome[Any] = Outcome(server, 0.0) if outcome is None else outcome
         settled: Outcome[Answer[Unlocked]] = Outcome(
             server,
             standing.elapsed,
             value,
             error,
-            attempted=outcome is None or outcome.attempted or done is not None,
-            sent=(outcome.sent if outcome is not None else None)
-            or ("; ".join(done.sent) if done is not None else None),
-            confirmed=(
-                *(done.done if done is not None else ()),
-                *(outcome.confirmed if outcome is not None else ()),
-            ),
+            attempted=last.attempted or done is not _NOTHING,
+            sent=last.sent or "; ".join(done.sent) or None,
+            confirmed=(*done.done, *last.confirmed),
             warnings=tuple(dict.fromkeys((*standing.warnings, *told))),
-            partial=None if done is None else Answer(done, ""),
+            partial=None if done is _NOTHING else Answer(done, ""),
         )
         self._outcomes.append(settled)
         self._journal.outcome(settled, "" if settled.value is None else settled.value.raw)

@@ -1,6 +1,8 @@
 """The audit: what was changed, on which server, by whom. One line of JSON for each, in a file that only grows.
 
-fleet never cuts the file or takes a line back; logrotate may move it away, since each run opens it anew.
+fleet never cuts the file or takes a line back; logrotate may move it away, since each run opens it anew. The lines are
+in the order in which they were written; what a killed run has sent is written by a later one (fleet.journal.killed),
+and its `time` is that of the sending.
 """
 
 from __future__ import annotations
@@ -8,10 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 import syslog
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleet.journal.lines import line, write_all
+from fleet.journal.lines import append_line, line, records
 
 FILE = "audit.ndjson"
 """The audit's name in the state folder."""
@@ -34,7 +37,8 @@ class Audit:
         self._syslog = syslog_too
         if syslog_too:
             syslog.openlog("fleet", syslog.LOG_PID, syslog.LOG_AUTH)
-        self._descriptor = os.open(folder / FILE, _FLAGS, 0o600)
+        self._path = folder / FILE
+        self._descriptor = os.open(self._path, _FLAGS, 0o600)
 
     def append(self, record: Mapping[str, object]) -> None:
         """Adds a line.
@@ -48,7 +52,7 @@ class Audit:
         # Held for one write: else another run might take a line that is just being written for a torn one.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
-            write_all(self._descriptor, data if self._is_whole() else b"\n" + data)
+            append_line(self._descriptor, data)
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
@@ -60,11 +64,17 @@ class Audit:
         """
         os.fsync(self._descriptor)
 
+    def told(self, run_id: str) -> Counter[str]:
+        """How many lines each server of a run has. Reads the whole file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        name = run_id.encode("ascii")
+        with self._path.open("rb") as lines:
+            mine = records(text for text in lines if name in text)
+            return Counter(str(record.get("server")) for record in mine if record.get("run") == run_id)
+
     def close(self) -> None:
         """Closes the file."""
         os.close(self._descriptor)
-
-    def _is_whole(self) -> bool:
-        """The last line has its end; that of a machine that crashed, or of a disk that was full, may not."""
-        size = os.fstat(self._descriptor).st_size
-        return size == 0 or os.pread(self._descriptor, 1, size - 1) == b"\n"

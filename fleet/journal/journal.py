@@ -13,6 +13,7 @@ from typing import Any
 from fleet.engine import Attempt, Outcome
 from fleet.errors import RefusedError, UsageError
 from fleet.journal.audit import Audit
+from fleet.journal.killed import settle_killed
 from fleet.journal.lines import login_user, settings, stamp
 from fleet.journal.places import state_folder
 from fleet.journal.record import SCHEMA
@@ -71,8 +72,14 @@ class Journal:
         try:
             state = state_folder(environ)
             audit = Audit(state, syslog_too=syslog) if changes else None
+            if audit is not None:
+                settle_killed(state, audit)
             run = RunFile(state, changes=changes)
-            person = {"user": login_user(environ), "sudo_user": environ.get("SUDO_USER")}
+            who = {
+                "user": login_user(environ),
+                "sudo_user": environ.get("SUDO_USER"),
+                "host": os.uname().nodename,
+            }
             run.write(
                 {
                     "type": "begin",
@@ -84,7 +91,7 @@ class Journal:
                     "args": list(args if argv else ()),
                     "command_line": command_line,
                     "started": stamp(),
-                    **person,
+                    **who,
                     "pid": os.getpid(),
                     "changes": changes,
                     "inventory": inventory,
@@ -97,7 +104,7 @@ class Journal:
             if not changes:
                 return cls(None, None, {})
             raise _refusal(error) from error
-        head = {"run": run.run_id, **person, "host": os.uname().nodename, "command": command_line}
+        head = {"run": run.run_id, **who, "command": command_line}
         return cls(run, audit, head)
 
     def sent(self, attempt: Attempt) -> None:
@@ -147,7 +154,7 @@ class Journal:
             return None
         elapsed = round(time.monotonic() - self._begun, 3)
         with self._survived():
-            self._run.write({"type": "end", "exit_status": exit_status, "elapsed": elapsed, "interrupted": interrupted})
+            self._run.end({"type": "end", "exit_status": exit_status, "elapsed": elapsed, "interrupted": interrupted})
         self._sync()
         if self._audit is not None:
             with self._survived():

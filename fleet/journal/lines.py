@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 _PROGRAM_ONLY = "--secret-command"
 """The option whose value may hold a secret, a token for the store of passphrases: only its program is shown."""
@@ -23,6 +24,17 @@ def line(record: Mapping[str, object]) -> bytes:
     the terminal of whoever reads it, and bytes that are not UTF-8 come back as they were.
     """
     return json.dumps(record, separators=(", ", ": ")).replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+
+
+def records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """What the lines say that are whole; the last one of a killed run, or of a full disk, may not be."""
+    for text in lines:
+        try:
+            record = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
 
 
 def stamp() -> str:
@@ -84,3 +96,18 @@ def write_all(descriptor: int, data: bytes) -> None:
     """
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+def append_line(descriptor: int, data: bytes) -> None:
+    """Writes a line at the end of a file that may lack the end of its last one: a machine crashed, a disk was full.
+
+    Args:
+        descriptor: of the file, open for reading and appending, and locked.
+        data: the line.
+
+    Raises:
+        OSError: it was not written, or not whole.
+    """
+    size = os.fstat(descriptor).st_size
+    is_whole = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+    write_all(descriptor, data if is_whole else b"\n" + data)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from fleet.errors import UsageError
+from fleet.journal.lines import records
 from fleet.journal.runs import LAST, run_id_of, run_path, run_paths
 
 SCHEMA = 1
@@ -124,9 +124,9 @@ def read_run(path: Path) -> Run:
     """
     with path.open("rb") as file:
         goes_on = _is_held(file.fileno())  # before the reading: what is free now has said all that it will
-        records = [*_records(file)]
+        told = [*records(file)]
     try:
-        return _Told.of(records).run(run_id_of(path), goes_on=goes_on)
+        return Told.of(told).run(run_id_of(path), goes_on=goes_on)
     except (KeyError, TypeError) as error:
         raise ValueError("it was not written by this release of fleet") from error
 
@@ -176,44 +176,67 @@ def _is_held(descriptor: int) -> bool:
     return False
 
 
-def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The lines that are whole; the last one of a killed run, or of a full disk, may not be."""
-    for text in lines:
-        try:
-            record = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
-
-
 @dataclass(slots=True)
-class _Told:
-    """The lines of one run, sorted by what they are about."""
+class Told:
+    """The lines of one run's file, sorted by what they are about.
+
+    Attributes:
+        begin: how it began; empty where the file does not say.
+        sent: of each server, the changes that were written to the daemon.
+        outcomes: of each server, the last one.
+        settled: how many outcomes each server has; a temporary change has two.
+        unanswered: of each server, the `sent` lines that no outcome followed.
+        end: how it ended; empty where it could not say.
+    """
 
     begin: dict[str, Any] = field(default_factory=dict)
     sent: dict[str, list[str]] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settled: Counter[str] = field(default_factory=Counter)
+    unanswered: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, records: Iterable[dict[str, Any]]) -> _Told:
+    def of(cls, lines: Iterable[dict[str, Any]]) -> Told:
+        """Sorts lines.
+
+        Raises:
+            KeyError: they say something else than those of this release.
+        """
         told = cls()
-        for record in records:
+        for record in lines:
             kind = record.get("type")
             if kind == "begin":
                 told.begin = record
             elif kind == "sent":
-                told.sent.setdefault(record["server"], []).append(record["text"])
+                told._note_sent(record["server"], record)
             elif kind == "outcome":
-                told.outcomes[record["server"]] = record
+                told._note_outcome(record["server"], record)
             elif kind == "end":
                 told.end = record
         return told
 
+    def _note_sent(self, name: str, record: dict[str, Any]) -> None:
+        self.sent.setdefault(name, []).append(record["text"])
+        self.unanswered.setdefault(name, []).append(record)
+
+    def _note_outcome(self, name: str, record: dict[str, Any]) -> None:
+        self.outcomes[name] = record
+        self.settled[name] += 1
+        self.unanswered.pop(name, None)
+
     def run(self, run_id: str, *, goes_on: bool) -> Run:
+        """What they tell of the run.
+
+        Args:
+            run_id: its ID.
+            goes_on: somebody holds the file.
+
+        Raises:
+            KeyError, TypeError, ValueError: they say something else than those of this release.
+        """
         begin = self.begin
-        state = RunState.ENDED if self.end else RunState.RUNNING if goes_on else RunState.KILLED
+        state = self._state(goes_on=goes_on)
         return Run(
             run_id,
             tuple(begin["argv"]),
@@ -234,16 +257,26 @@ class _Told:
             self.end.get("interrupted", False),
         )
 
+    def _state(self, *, goes_on: bool) -> RunState:
+        if self.end:
+            return RunState.KILLED if self.end.get("killed") else RunState.ENDED
+        return RunState.RUNNING if goes_on else RunState.KILLED
+
     def _server(self, name: str, state: RunState) -> ServerRecord:
         sent = tuple(self.sent.get(name, ()))
         outcome = self.outcomes.get(name)
         if outcome is not None:
-            return _settled(name, outcome, sent)
-        if state is RunState.RUNNING:
-            return ServerRecord(name, Standing.PENDING, sent=sent)
-        if sent:
-            return ServerRecord(name, Standing.UNCONFIRMED, sent=sent, unconfirmed="; ".join(sent))
-        return ServerRecord(name, Standing.NOT_ATTEMPTED)
+            record = _settled(name, outcome, sent)
+        else:
+            standing = Standing.PENDING if state is RunState.RUNNING else Standing.NOT_ATTEMPTED
+            record = ServerRecord(name, standing, sent=sent)
+        if name in self.unanswered and state is not RunState.RUNNING:
+            return replace(record, standing=Standing.UNCONFIRMED, unconfirmed=self.unconfirmed(name))
+        return record
+
+    def unconfirmed(self, name: str) -> str:
+        """What was written to a server's daemon, and nothing is known of it."""
+        return "; ".join(record["text"] for record in self.unanswered[name])
 
 
 def _settled(name: str, outcome: Mapping[str, Any], sent: tuple[str, ...]) -> ServerRecord:

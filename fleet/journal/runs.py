@@ -1,7 +1,8 @@
 """The history: a file for each run of fleet, written while it runs, and a bounded number of them.
 
 The writer holds `flock` on its file for as long as it lives. Whether a run without an end still goes on or was killed
-is thus asked of the kernel, which knows it of any process and mistakes no other for it.
+is thus asked of the kernel, which knows it of any process and mistakes no other for it. A file that has its end is made
+read-only: nothing is to be added, and those without an end are found among many without being read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -77,6 +79,16 @@ class RunFile:
         self._buffer.clear()
         write_all(self._descriptor, data)
 
+    def end(self, record: Mapping[str, object]) -> None:
+        """Adds the last line.
+
+        Raises:
+            OSError: it was not written; the file is then that of a run that was killed.
+        """
+        self.write(record)
+        self.flush()
+        make_read_only(self._descriptor)
+
     def sync(self) -> None:
         """Waits until what was written is on the disk.
 
@@ -88,6 +100,12 @@ class RunFile:
     def close(self) -> None:
         """Closes the file: the run does not go on."""
         os.close(self._descriptor)
+
+
+def make_read_only(descriptor: int) -> None:
+    """Shows that the file of a run has its end, as far as its file system can."""
+    with suppress(OSError):
+        os.fchmod(descriptor, 0o400)
 
 
 def _create(folder: Path, now: datetime, *, changes: bool) -> tuple[str, int]:
@@ -117,6 +135,22 @@ def run_paths(state: Path) -> list[Path]:
     return [Path(entry.path) for entry in _entries(state)]
 
 
+def open_paths(state: Path) -> list[Path]:
+    """The files of changes that do not show an end, the oldest first: of those that go on, and of those killed.
+
+    Args:
+        state: the state folder.
+    """
+    return [Path(entry.path) for entry in reversed(_entries(state)) if _changed(_id_of(entry.name)) and _is_open(entry)]
+
+
+def _is_open(entry: os.DirEntry[str]) -> bool:
+    try:
+        return bool(entry.stat(follow_symlinks=False).st_mode & stat.S_IWUSR)
+    except FileNotFoundError:
+        return False  # another run removed it
+
+
 def run_path(state: Path, run_id: str) -> Path | None:
     """The file of the run with this ID, or None where there is none."""
     path = state / _FOLDER / f"{run_id}{_SUFFIX}"
@@ -125,7 +159,11 @@ def run_path(state: Path, run_id: str) -> Path | None:
 
 def run_id_of(path: Path) -> str:
     """The ID of the run that this file is of."""
-    return path.name.removesuffix(_SUFFIX)
+    return _id_of(path.name)
+
+
+def _id_of(name: str) -> str:
+    return name.removesuffix(_SUFFIX)
 
 
 def prune(state: Path) -> None:
@@ -137,7 +175,7 @@ def prune(state: Path) -> None:
     left = {True: CHANGES_KEPT, False: READS_KEPT}
     bytes_left = BYTES_KEPT
     for entry in _entries(state):
-        changed = _changed(entry.name.removesuffix(_SUFFIX))
+        changed = _changed(_id_of(entry.name))
         with suppress(FileNotFoundError):
             if not left[changed] or bytes_left <= 0:
                 os.unlink(entry.path)  # noqa: PTH108 - of 700 entries, without 700 Path objects

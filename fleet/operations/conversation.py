@@ -161,8 +161,9 @@ async def _greeted(access: Access, attempt: Attempt, stream: Stream) -> AsyncIte
     attempt.phase = f"waiting for the greeting of {server.management}"
 
     def sent(text: str | None) -> None:
+        written = attempt.sent is None and text is not None  # else it is what is left of several that went out together
         attempt.sent = text
-        if text is not None:
+        if written:
             access.on_sent(attempt)
 
     with ExitStack() as waiting:

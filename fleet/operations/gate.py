@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -89,7 +90,7 @@ class Restart:
 
 RESTART_COLUMNS = (
     Column("signal", Kind.TEXT),
-    Column("state_before", Kind.TEXT),
+    Column("state_before", Kind.TEXT, wide=True),
     Column("state", Kind.TEXT),
     Column("connected_after", Kind.SECONDS),
     Column("clients_before", Kind.COUNT),
@@ -293,7 +294,8 @@ class _Watch:
         self._note(replace(self._restart, state=state, connected_after=after))
         if state.description not in ("SUCCESS", self._restart.state_before.description):
             raise CommandFailedError(
-                f"the daemon is CONNECTED with {state.description}", hint="see what went wrong with fleet log 20"
+                f"the daemon is CONNECTED with {state.description}",
+                hint=f"see what went wrong with {self._here('fleet log 20')}",
             )
         return Answer(self._restart, self._raw)
 
@@ -305,18 +307,24 @@ class _Watch:
         self._confirmed()
         if isinstance(notification, HoldNotification):
             raise CommandFailedError(
-                "the daemon went into hold: its tunnel is down", hint="bring it up with fleet hold release"
+                "the daemon went into hold: its tunnel is down",
+                hint=f"bring it up with {self._here('fleet hold release')}",
             )
         raise CommandFailedError(
-            f"the daemon waits for its {want}: its tunnel is down", hint="bring it up with fleet unlock"
+            f"the daemon waits for its {want}: its tunnel is down",
+            hint=f"bring it up with {self._here('fleet unlock')}",
         )
 
     def _late(self) -> CommandFailedError:
         return CommandFailedError(
             f"no CONNECTED within {self._wait_timeout:g} s; {self._last_state}",
-            hint="see why with fleet log 20, or wait longer with --wait-timeout",
+            hint=f"see why with {self._here('fleet log 20')}, or wait longer with --wait-timeout",
             sent=self.attempt.sent,
         )
+
+    def _here(self, command: str) -> str:
+        """The command for this server, to be typed as it stands."""
+        return f"{command} -l {shlex.quote(self.attempt.server.name)}"
 
     def died(self, reason: str) -> CommandFailedError:
         """The daemon did not survive the signal."""

@@ -155,9 +155,13 @@ def _client(part: _Part) -> Client:
         bytes_received=part.take("bytes_received", int | None),
         bytes_sent=part.take("bytes_sent", int | None),
         connected_since=None if since is None else part.time("connected_since"),
+        connected_since_local=part.take("connected_since_local", str | None),
         username=part.take("username", str | None),
         client_id=part.take("client_id", int | None),
+        peer_id=part.take("peer_id", int | None),
+        data_channel_cipher=part.take("data_channel_cipher", str | None),
         handshaking=part.take("handshaking", bool),
+        extra=part.others(Client._fields),
     )
 
 
@@ -196,6 +200,10 @@ class _Part:
         """The objects in the list of this key."""
         values = cast("Sequence[object]", self.take(key, list))
         return [_Part(value, f"{self._place(key)}[{index}]") for index, value in enumerate(values)]
+
+    def others(self, known: Iterable[str]) -> dict[str, str]:
+        """The texts of all other keys: columns that fleet does not know."""
+        return {key: self.take(key, str) for key in self._value.keys() - set(known)}
 
     def time(self, key: str) -> datetime:
         """The aware time of this key."""

@@ -162,8 +162,10 @@ def test_a_dry_run_checks_that_each_server_can_be_asked(fleet: Fleet) -> None:
     assert changed(fleet) == []
 
 
-def test_a_dry_run_of_a_read_only_run_is_refused_as_the_change_would_be(small: Fleet) -> None:
-    assert small("--readonly", "verb", "4", "--all", "--dry-run").status == 2
+def test_a_dry_run_is_no_change(small: Fleet) -> None:
+    assert small("--readonly", "verb", "4", "--all", "--dry-run").status == 0
+    assert small("--readonly", "verb", "4", "--all", "--yes").status == 2
+    assert changed(small) == []
 
 
 @pytest.mark.parametrize("place", ["before", "behind", "environment"])

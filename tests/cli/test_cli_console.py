@@ -361,9 +361,12 @@ def test_a_log_that_would_feed_itself(screen: Tmux, servers: Servers) -> None:
     assert screen.exit_status() == 0
 
 
-def test_a_home_that_cannot_be_written_to_costs_only_the_history(screen: Tmux, servers: Servers) -> None:
+def test_where_nothing_can_be_written_down_one_may_only_look(screen: Tmux, servers: Servers) -> None:
     environment = {**servers.environment(), "XDG_STATE_HOME": "/proc/nowhere"}
     screen.run(servers.argv("console", "edge-1"), environment)
+    screen.wait_for("a change is not made where it cannot be written down")
+    assert screen.exit_status() == 2
+    screen.run(servers.argv("console", "edge-1", "--readonly"), environment)
     screen.wait_for("edge-1>")
     screen.line("mute")
     screen.wait_for("mute=0")

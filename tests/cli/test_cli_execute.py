@@ -165,7 +165,7 @@ def test_a_reply_that_is_declared_to_be_none_and_comes_all_the_same(eight: Serve
         (["exec", "kill col:on", "--all"], "fleet kill"),
         (["exec", "password Auth s3cr3t", "-l", "edge-1"], "fleet unlock"),
         (["client-kill", "0"], "say which"),
-        (["client-kill", "0", "-l", "eu"], "name one server with -l"),
+        (["client-kill", "0", "-l", "eu"], "name one of them"),
         (["client-kill", "0", "-l", "edge-1", "--readonly"], "read-only"),
         (["client-kill", "-1", "-l", "edge-1"], "'-1' is not"),
         (["client-kill", "0", "BOOM", "-l", "edge-1"], "RESTART or HALT"),

@@ -43,6 +43,7 @@ def state_folder() -> Path:
 
 def change_records(text: str, other: str) -> None:
     for path in (state_folder() / "runs").iterdir():
+        path.chmod(0o600)  # the file of a run that has ended is read-only
         path.write_text(path.read_text().replace(text, other))
 
 

@@ -130,3 +130,8 @@ def test_a_killed_run_leaves_whole_lines(small: Fleet) -> None:
     standing = {server["name"]: server["standing"] for server in shown["servers"]}
     assert (shown["state"], standing) == ("killed", {"edge-1": "ok", "gw/udp": "unconfirmed", "gw/tcp": "ok"})
     assert small("pid", "--lock-timeout", "0", "-x", "gw/udp").status == 0
+    run = lines[0]["run"]
+    assert small("verb", "4", "-l", "edge-1").status == 0  # the next change says what that one could not
+    (killed,) = (line for line in audit() if line["status"] == "killed")
+    assert (killed["run"], killed["server"], killed["unconfirmed"]) == (run, "gw/udp", "signal SIGUSR2")
+    assert small("history", "show", str(run), "--json").document == shown

@@ -180,7 +180,7 @@ def test_formats_that_contradict_each_other(five: Fleet, form: str) -> None:
         (("status", "-i"), "Option '-i' requires an argument."),
         (("inventory", "bogus"), "No such command 'bogus'.\n  fleet inventory --help shows what it takes\n"),
         (("inventory", "show"), "Missing argument 'SERVER'.\n  fleet inventory"),
-        (("kill",), "Missing argument 'WHO'.\n  fleet kill --help shows what it takes\n"),
+        (("find",), "Missing argument 'WHO'.\n  fleet find --help shows what it takes\n"),
     ],
 )
 def test_a_command_line_that_cannot_be_read(five: Fleet, args: tuple[str, ...], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -78,6 +79,16 @@ def test_a_rolling_restart_that_ends_well(four: Fleet) -> None:
     assert [row.split()[:3] for row in run.out.splitlines()[1:]] == [
         [f"edge-{number}", "SIGUSR1", "CONNECTED"] for number in range(1, 5)
     ]
+
+
+def test_the_table_fits_a_terminal(four: Fleet) -> None:
+    """80 columns, with the names of the lab; the state before is in -o wide."""
+    wide = four(*SIGUSR1, "--serial", "100%", "--wait", "connected,clients=100%", "-o", "wide")
+    assert re.match(r"SERVER +SIGNAL +STATE BEFORE +STATE +CONNECTED AFTER ", wide.out)
+    run = four(*SIGUSR1, "--serial", "100%", "--wait", "connected,clients=100%")
+    lines = run.out.splitlines()
+    assert re.match(r"SERVER +SIGNAL +STATE +CONNECTED AFTER ", lines[0])
+    assert max(map(len, lines)) <= 80
 
 
 def test_what_json_has(four: Fleet) -> None:
@@ -211,7 +222,7 @@ def test_users_who_do_not_come_back_stop_it(fleet: Fleet) -> None:
     assert server["error"]["confirmed"] == ["signal SIGUSR1"]
     assert (server["result"]["clients_before"], server["result"]["clients"]) == (4, 0)
     assert "batch 1/2  clients 0/4, waiting for 80 %\n" in run.err
-    assert "           edge-1  sent  RECONNECTING  CONNECTED after" in run.err
+    assert "\nbatch 1/2  edge-1  sent  RECONNECTING  CONNECTED after" in run.err
     assert "stopped: 1 failed, --max-fail 0" in run.err
 
 
@@ -422,6 +433,28 @@ def test_ctrl_c_while_a_daemon_restarts(fleet: Fleet) -> None:
     assert process.returncode == 130
     assert "not confirmed  edge-1  signal SIGUSR1 was sent: interrupted; it was waiting for " in err.decode()
     assert "not attempted  edge-2" in err.decode()
+
+
+def test_killed_while_a_daemon_restarts(fleet: Fleet) -> None:
+    farm = Farm()
+    for number in (1, 2):
+        farm.add(f"edge-{number}", site(1, release="2.4.12"))
+    fleet.start(farm)
+    with fleet.spawn(*SIGUSR1, "--serial", "1") as process:
+        lines_until(process, "batch 2")
+        while not signals(fleet):
+            assert process.poll() is None
+        process.kill()
+        process.communicate(timeout=TIMEOUT)
+    audit = Path(os.environ["XDG_STATE_HOME"]) / "fleet" / "audit.ndjson"
+    assert audit.read_text() == ""
+    for _ in range(2):
+        assert fleet("verb", "4", "-l", "edge-2").status == 0
+    told = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(line["server"], line["status"], line["unconfirmed"]) for line in told] == [
+        ("edge-1", "killed", "signal SIGUSR1"),
+        *[("edge-2", "ok", None)] * 2,
+    ]
 
 
 def test_ctrl_c_while_clients_are_waited_for(fleet: Fleet) -> None:

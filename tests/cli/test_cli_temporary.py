@@ -306,3 +306,14 @@ def test_a_dry_run_sets_nothing(small: Fleet) -> None:
     assert (result.status, small.daemon("edge-1").verb) == (0, 3)
     assert result.out.count("verb 5") == 3
     assert small("verb", "5", "--all", "--for", "1h", "--list-hosts").out.splitlines() == ["edge-1", "gw/udp", "gw/tcp"]
+
+
+def test_one_that_was_told_to_outlive_its_terminal_does(fleet: Fleet) -> None:
+    three(fleet)
+    with fleet.spawn(
+        "verb", "7", "-l", "edge-1", "--for", "1s", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as process:
+        said(process, "verb 7 on 1 server until ")
+        process.send_signal(signal.SIGHUP)
+        assert end(process)[0] == 0
+    assert verbs(fleet)[0] == 3

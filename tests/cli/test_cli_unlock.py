@@ -516,9 +516,32 @@ async def test_ctrl_c_at_a_later_question_tells_what_was_done(add: AddDaemon, at
         run = await end(process)
     assert run.status == 130
     error = run.servers()["edge-1"]["error"]
-    assert (error["code"], error["sent"], error["confirmed"]) == ("interrupted", "", ["hold release"])
+    assert (error["code"], error["sent"], error["confirmed"]) == ("interrupted", None, ["hold release"])
     (line,) = audit()
     assert (line["sent"], line["confirmed"]) == (["hold release"], ["hold release"])
+
+
+async def test_after_ctrl_c_nobody_is_asked_any_more(add: AddDaemon, at_terminal: AtTerminal) -> None:
+    asks = await add("edge-1", hold=True, requests=[passphrase(SECRET)])
+    mute = await add("edge-2", hold=True)
+    mute._start_up = lambda: None  # type: ignore[method-assign]  # released, and nothing follows
+    async with at_terminal("--all", "--yes", "--json") as (person, process):
+        person.hidden = False
+        async with asyncio.timeout(RUN_TIMEOUT):
+            while not (  # noqa: ASYNC110 - the daemons have no such event
+                "hold release" in asks.executed and asks._session is None and "hold release" in mute.executed
+            ):
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        await person.types("\x03")
+        run = await end(process)
+    assert run.status == 130
+    assert "password" not in person.seen
+    errors = {name: server["error"] for name, server in run.servers().items()}
+    assert {name: (error["code"], error["sent"], error["confirmed"]) for name, error in errors.items()} == {
+        "edge-1": ("interrupted", None, ["hold release"]),
+        "edge-2": ("interrupted", "hold release", []),
+    }
 
 
 async def test_at_the_second_ctrl_c_what_is_owed_is_told(add: AddDaemon, at_terminal: AtTerminal) -> None:

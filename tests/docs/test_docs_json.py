@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,10 @@ def test_an_example_is_what_fleet_prints(command: str, block: Block, fleet: Flee
     words = shlex.split(command)[1:]
     if words[0] == "events":
         fleet.stir()
+    if words[0] == "history":
+        fleet.run("verb", "4", "-l", "edge-1")
+    if words[0] == "diff":
+        Path(words[1]).write_text(fleet.run("snapshot", "edge-1")[1], "utf-8")
     status, text = fleet.run(*words)
     if is_stream(block):
         assert status == 0

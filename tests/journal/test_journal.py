@@ -6,11 +6,7 @@ import asyncio
 import errno
 import json
 import os
-import resource
-import signal
 import syslog
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,7 @@ from fleet.journal.journal import ANSWER_LIMIT, Journal
 from fleet.journal.lines import command_text, line, login_user
 from fleet.journal.record import Run, RunState, Standing, find_run, recent_runs
 from fleet.journal.runs import RunFile
-from journal.processes import line_of, program, wait_until
+from journal.processes import full_disk, line_of, program, wait_until
 
 NAMES = ("edge-1", "edge-2", "edge-3", "gw/udp")
 
@@ -165,9 +161,12 @@ def test_text_of_clients_and_daemons_cannot_break_a_line(state: Path) -> None:
 
 
 def test_files_are_of_the_user_alone(state: Path) -> None:
-    begin(state).end(0, interrupted=False)
-    for path in (state / "audit.ndjson", *(state / "runs").iterdir()):
+    journal = begin(state)
+    (run,) = (state / "runs").iterdir()
+    for path in (state / "audit.ndjson", run):
         assert path.stat().st_mode & 0o777 == 0o600
+    journal.end(0, interrupted=False)
+    assert run.stat().st_mode & 0o777 == 0o400  # nothing is to be added
     assert (state / "runs").stat().st_mode & 0o777 == 0o700
 
 
@@ -231,19 +230,6 @@ def test_the_working_folder_may_be_gone(state: Path, tmp_path: Path, monkeypatch
 
 
 # disks and folders that fail
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_no_change_where_it_cannot_be_written_down(tmp_path: Path) -> None:

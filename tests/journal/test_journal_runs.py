@@ -19,7 +19,7 @@ from fleet.journal.runs import RunFile, prune, run_path, run_paths
 BEGIN: dict[str, Any] = {
     "type": "begin", "schema": 1, "argv": ["verb", "4"], "cwd": "/", "environment": {}, "command": "verb",
     "args": ["4"], "command_line": "fleet verb 4", "started": "2026-11-22T09:13:55.123Z", "user": "ops",
-    "sudo_user": None, "pid": 1, "changes": True, "inventory": "i", "servers": ["edge-1"],
+    "sudo_user": None, "host": "adm-1", "pid": 1, "changes": True, "inventory": "i", "servers": ["edge-1"],
 }  # fmt: skip
 
 

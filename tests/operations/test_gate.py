@@ -147,6 +147,7 @@ async def test_success_alone_is_no_health(make_site: MakeSite) -> None:
     ) as late:
         await site.restart(wait_timeout=0.5)
     await passing
+    assert late.value.hint == "see why with fleet log 20 -l edge-1, or wait longer with --wait-timeout"
     assert late.value.sent == site.attempt.sent == "signal SIGUSR1"
     assert site.attempt.confirmed == []
     assert site.attempt.partial.value.state.name == "RECONNECTING"
@@ -280,7 +281,7 @@ async def test_a_daemon_that_goes_into_hold(make_site: MakeSite) -> None:
     with pytest.raises(CommandFailedError, match="went into hold") as held:
         await site.restart()
     await passing
-    assert held.value.hint == "bring it up with fleet hold release"
+    assert held.value.hint == "bring it up with fleet hold release -l edge-1"
     assert site.attempt.sent is None
 
 
@@ -296,7 +297,7 @@ async def test_a_daemon_that_asks_for_its_passphrase(make_site: MakeSite) -> Non
     with pytest.raises(CommandFailedError, match="waits for its 'Private Key' password: its tunnel is down") as waits:
         await site.restart()
     await passing
-    assert waits.value.hint == "bring it up with fleet unlock"
+    assert waits.value.hint == "bring it up with fleet unlock -l edge-1"
 
 
 async def test_a_daemon_that_is_up_with_errors(make_site: MakeSite) -> None:
@@ -309,9 +310,10 @@ async def test_a_daemon_that_is_up_with_errors(make_site: MakeSite) -> None:
         site.daemon.notify(f">STATE:{now},RECONNECTING,SIGUSR1,,,,,", f">STATE:{now + 1},CONNECTED,ERROR,,,,,")
 
     passing = asyncio.create_task(errors())
-    with pytest.raises(CommandFailedError, match="CONNECTED with ERROR"):
+    with pytest.raises(CommandFailedError, match="CONNECTED with ERROR") as errors_seen:
         await site.restart()
     await passing
+    assert errors_seen.value.hint == "see what went wrong with fleet log 20 -l edge-1"
 
 
 @pytest.mark.parametrize("phase", [Phase.HOLD, Phase.PAUSE, Phase.WAIT])
