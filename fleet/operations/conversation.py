@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fleet.engine import Attempt, Work
+from fleet.errors import ManagementBusyError
 from fleet.inventory.model import Server
 from fleet.inventory.secrets import Passwords
 from fleet.management.commands import Command
@@ -20,6 +22,7 @@ from fleet.transport import Transport
 T = TypeVar("T")
 
 _NOT_IN_THIS_MODE = "not supported by the current daemon mode"
+_BUSY_INTERVAL = 0.5  # seconds between two tries to have a channel opened
 
 
 class Slots(Protocol):
@@ -133,10 +136,10 @@ async def converse(access: Access, attempt: Attempt) -> AsyncIterator[Conversati
     Raises:
         ServerError: whatever kept the server from greeting.
     """
-    server = attempt.server
     async with _slot(access, attempt):
         attempt.phase = "connecting"
-        async with access.transport.channel(server) as stream, _greeted(access, attempt, stream) as session:
+        until = asyncio.get_running_loop().time() + access.wait_busy
+        async with _channel(access, attempt, until) as stream, _greeted(access, attempt, stream, until) as session:
             yield Conversation(session, attempt)
 
 
@@ -155,8 +158,24 @@ async def _slot(access: Access, attempt: Attempt) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _greeted(access: Access, attempt: Attempt, stream: Stream) -> AsyncIterator[Session]:
-    """The session on a stream, from its greeting on."""
+async def _channel(access: Access, attempt: Attempt, until: float) -> AsyncIterator[Stream]:
+    """A channel to the daemon; where too many wait there for one to be opened, it is tried again until that time."""
+    async with AsyncExitStack() as stack:
+        with attempt.off_the_clock() if access.wait_busy else nullcontext():
+            while True:
+                try:
+                    stream = await stack.enter_async_context(access.transport.channel(attempt.server))
+                    break
+                except ManagementBusyError:
+                    if asyncio.get_running_loop().time() >= until:
+                        raise
+                    await asyncio.sleep(_BUSY_INTERVAL)
+        yield stream
+
+
+@asynccontextmanager
+async def _greeted(access: Access, attempt: Attempt, stream: Stream, until: float) -> AsyncIterator[Session]:
+    """The session on a stream, from its greeting on; a daemon that somebody else holds is waited for until then."""
     server = attempt.server
     attempt.phase = f"waiting for the greeting of {server.management}"
 
@@ -172,7 +191,7 @@ async def _greeted(access: Access, attempt: Attempt, stream: Stream) -> AsyncIte
         async with Session.open(
             stream,
             password=None if server.password is None else partial(access.passwords.read, server.password),
-            greeting_timeout=access.reply_timeout + access.wait_busy,
+            greeting_timeout=access.reply_timeout + max(until - asyncio.get_running_loop().time(), 0.0),
             reply_timeout=access.reply_timeout,
             endpoint=str(server.management),
             on_sent=sent,

@@ -154,7 +154,7 @@ class Lab:
             self._start_sshd()
             self._write_operators_files()
             self._holder: Conversation | None = None
-            self._stack.callback(self._let_go)
+            self._stack.callback(self.free_busy)
             self.hold_busy()
             self.wait_for_clients()
             self._stack = self._stack.pop_all()
@@ -325,7 +325,8 @@ class Lab:
 
         wait_until(f"{server} has restarted", is_back, wait_timeout=wait_timeout)
 
-    def _let_go(self) -> None:
+    def free_busy(self) -> None:
+        """Let go of `busy`, if it was held: whoever waits there is served."""
         if self._holder is not None:
             self._holder.close()
             self._holder = None
@@ -341,7 +342,7 @@ class Lab:
         The kernel's queue in front of a held management interface has room for two. Whoever gave up waiting stays in it
         until the daemon takes it out, which this makes happen: it lets go, waits, and holds again.
         """
-        self._let_go()
+        self.free_busy()
         wait_until("nobody waits for busy", lambda: self.busy_queue() == 0)
         self._holder = Conversation(self.servers["busy"].management)
 

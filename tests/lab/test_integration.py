@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -209,6 +210,18 @@ def test_busy_is_busy_for_the_fourth_who_asks_too(lab: Lab) -> None:
         assert run.exit_status == 4
         assert run.outcomes()["busy"]["error"]["code"] == "management-busy"
     assert lab.busy_queue() == 2
+
+
+def test_a_full_queue_is_waited_for_too(lab: Lab) -> None:
+    """With --wait-busy the channel is asked for again where not even a connection comes about."""
+    lab.hold_busy()
+    while lab.busy_queue() < 2:
+        lab.fleet("pid", "busy", *QUICKLY, "--connect-timeout", "2s", hold_busy=False)
+    leaving = threading.Timer(4.0, lab.free_busy)
+    leaving.start()
+    run = lab.fleet("pid", "busy", "--json", *QUICKLY, "--connect-timeout", "1s", "--wait-busy", "60s", hold_busy=False)
+    leaving.join()
+    assert run.exit_status == 0, run.stderr
 
 
 def test_wrong_management_password(lab: Lab) -> None:

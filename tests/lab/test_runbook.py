@@ -71,7 +71,7 @@ STEPS: Mapping[str, Step] = {
         ("gw-1  sent  RECONNECTING", "gw-2  sent  RECONNECTING"), answers=(("Type us to go on: ", "us"), ("[y/N]", "y"))
     ),
     # When it stops, A run that was killed
-    "fleet history show last": Step(("fleet ", "edge-1")),
+    "fleet history show last": Step(("fleet signal SIGUSR1 -l eu --serial 1",)),
     "fleet state -l eu": Step(("edge-1", "edge-3")),
     "fleet log 30 -l edge-1": Step(("MANAGEMENT: ",)),
     "fleet history list --changes -n 3": Step(("fleet signal SIGUSR1 -l eu --serial 1",)),
