@@ -156,8 +156,8 @@ class _Run:
             output.outcome(found)
             output.words(self._where_to())
             return finish(self._report(found), output)
-        if person is not None and (found.value.value.nclients or self._wish.ending):
-            say(f"{question(self._operation, servers, [found], self._options)}\n{self._where_to()}".rstrip())
+        if person is not None and (found.value.value.nclients or self._wish.finale):
+            say(self._question(found, found.value.value.nclients))
             confirm(self._operation, servers, self._options, person)
         return self._drain()
 
@@ -229,6 +229,12 @@ class _Run:
             self._server, outcome.elapsed, Answer(plan, outcome.value.raw), warnings=(*outcome.warnings, *warned)
         )
 
+    def _question(self, found: Outcome[Answer[Any]], nclients: int) -> str:
+        """What a person is told before the question."""
+        if not nclients:
+            return f"Nobody is connected to {escape(self._server.name)}; this {self._wish.finale}."
+        return f"{question(self._operation, (self._server,), [found], self._options)}\n{self._where_to()}".rstrip()
+
     def _where_to(self) -> str:
         up = ", ".join(str(one) for one in self._told if one.up)
         return f"they can go to {escape(up)}" if up else ""
@@ -298,7 +304,7 @@ def _summary(value: Drain) -> str:
             client.server for client in value.clients if client.whereabouts is whereabouts and client.server
         )
         places = ", ".join(f"{number} to {escape(name)}" for name, number in where.items())
-        words = whereabouts.value.replace("_", " ")
+        words = whereabouts.words
         why = places or ("no other remote, or persist-remote-ip" if whereabouts is Whereabouts.CAME_BACK else "")
         parts.append(f"{count} {words} ({why})" if why else f"{count} {words}")
     return ", ".join(parts)

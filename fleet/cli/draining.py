@@ -48,17 +48,18 @@ class Wish:
     unchecked: bool
 
     @property
-    def ending(self) -> str:
-        """What is done when none is left, to go behind what is done to the clients."""
+    def finale(self) -> str:
+        """What it does when none is left; empty for nothing."""
         if self.cordon:
-            return ", and then keeps new ones out"
-        return f", and then sends {self.then}" if self.then else ""
+            return "keeps new clients out"
+        return f"sends {self.then}" if self.then else ""
 
     def operation(self, draining: Draining) -> Operation[Drain]:
         """The drain, with the question that it takes."""
         made = drain(draining)
         typed = self.then in ("SIGTERM", "SIGHUP")
-        return replace(made, effect=made.effect + self.ending, confirm=Confirm.NAME if typed else made.confirm)
+        effect = f"{made.effect}, and then {self.finale}" if self.finale else made.effect
+        return replace(made, effect=effect, confirm=Confirm.NAME if typed else made.confirm)
 
 
 class Driver:
@@ -211,7 +212,7 @@ class Driver:
                 await over.wait()
 
     def _tell_waiting(self) -> None:
-        count = len(self._draining.result().clients)
+        count = self._draining.told_count
         if count and not self._options.quiet:
-            clients = "1 client was" if count == 1 else f"all {count} clients were"
+            clients = "1 client was" if count == 1 else f"{count} clients were"
             say(f"{clients} told to go; waiting up to {units.duration(self._wish.grace)} for them to be elsewhere")

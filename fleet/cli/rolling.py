@@ -293,5 +293,6 @@ def _end(plan: Plan[Any], report: Report[Any], run_id: str) -> str:
     if left and not report.interrupted:  # an interrupted run has told it already
         lines.append(stopped_text(report, escape(f"stopped: {plan.rollout.stopped}")))
     if left and run_id:
-        lines.append(f"run {run_id}; again for the rest: fleet history rerun last --only not-attempted")
+        # Whoever looks around first makes other runs, so that this one is no longer the last.
+        lines.append(f"again for the rest: fleet history rerun {run_id} --only not-attempted")
     return "\n".join(lines)

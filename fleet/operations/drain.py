@@ -217,6 +217,11 @@ class Whereabouts(StrEnum):
     UNCONFIRMED = "unconfirmed"  # it was told, and the daemon's answer was not read
     UNTOLD = "untold"  # its turn did not come
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        return "not told" if self is Whereabouts.UNTOLD else self.value.replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Drained:
@@ -240,7 +245,7 @@ class Drained:
 
     def __str__(self) -> str:
         """`moved to edge-2`."""
-        words = str(self.whereabouts).replace("_", " ")
+        words = self.whereabouts.words
         return f"{words} to {self.server}" if self.server else words
 
 

@@ -12,7 +12,7 @@ from fleet.management import commands
 from fleet.management.commands import Command
 from fleet.operations.columns import Column
 from fleet.operations.conversation import Conversation
-from fleet.operations.operation import Answer, Confirm, Operation
+from fleet.operations.operation import Answer, Confirm, Operation, texts
 from fleet.operations.settings import word
 
 T = TypeVar("T")
@@ -81,7 +81,11 @@ class Temporary(Generic[T]):
 
 
 def set_for_a_time(setting: Setting[T], value: T) -> Operation[Temporary[T]]:
-    """Sets it, and keeps what each daemon had before; also where the answer is lost, as what was done `partial`."""
+    """Sets it, and keeps what each daemon had before; also where the answer is lost, as what was done `partial`.
+
+    The daemon's own words begin with its former value, so that what is written down of a run tells it even where fleet
+    was killed before it could put it back.
+    """
     return Operation(
         setting.name,
         partial(_set, setting, value),
@@ -95,13 +99,14 @@ def set_for_a_time(setting: Setting[T], value: T) -> Operation[Temporary[T]]:
 
 
 async def _set(setting: Setting[T], value: T, conversation: Conversation) -> Answer[Temporary[T]]:
-    before = await conversation.run(setting.query)
-    change = Temporary(setting.name, before, value, None)
-    if before == value:
-        return Answer(change, "")
-    conversation.attempt.partial = Answer(change, "")
+    (found,) = await conversation.ask(setting.query)
+    change = Temporary(setting.name, found.result(), value, None)
+    unchanged = Answer(change, texts(found))
+    if change.before == value:
+        return unchanged
+    conversation.attempt.partial = unchanged
     (reply,) = await conversation.ask(setting.change(value))
-    return Answer(replace(change, answer=reply.result()), reply.text())
+    return Answer(replace(change, answer=reply.result()), texts(found, reply))
 
 
 def put_back(setting: Setting[T], owed: Mapping[str, Temporary[T]]) -> Operation[Temporary[T]]:
@@ -121,14 +126,15 @@ async def _put_back(
     setting: Setting[T], owed: Mapping[str, Temporary[T]], conversation: Conversation
 ) -> Answer[Temporary[T]]:
     change = owed[conversation.server.name]
-    found = await conversation.run(setting.query)
+    (asked,) = await conversation.ask(setting.query)
+    found = asked.result()
     if found == change.before:
-        return Answer(replace(change, put_back=PutBack.ALREADY, found=found), "")
+        return Answer(replace(change, put_back=PutBack.ALREADY, found=found), texts(asked))
     if found != change.now:
         conversation.warn(
             f"somebody has set {setting.text(found)} meanwhile, so it was left; before it was {word(change.before)}"
         )
-        return Answer(replace(change, put_back=PutBack.LEFT, found=found), "")
+        return Answer(replace(change, put_back=PutBack.LEFT, found=found), texts(asked))
     (reply,) = await conversation.ask(setting.change(change.before))
     reply.result()
     if conversation.held:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -51,6 +54,39 @@ def start(fleet: Fleet, first: SimulatedDaemon, second: SimulatedDaemon | None =
     fleet.start(farm)
 
 
+def say_of_edge_2(fleet: Fleet, entry: str) -> None:
+    """An inventory that says so."""
+    assert fleet.thread is not None
+    lines = fleet.thread.workspace.inventory.read_text("utf-8").splitlines()
+    where = next(number for number, line in enumerate(lines) if line.strip().startswith("edge-2:"))
+    indent = " " * (len(lines[where + 1]) - len(lines[where + 1].lstrip()))
+    lines.insert(where + 1, f"{indent}{entry}")
+    fleet.inventory("\n".join(lines), "more.yaml")
+
+
+class Typed(io.StringIO):
+    """Standard input that is a terminal, with what somebody has typed there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def ctrl_c_when(condition: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C in this process, as soon as that is so."""
+
+    def press() -> None:
+        wait_until(condition)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 def rows(out: str) -> list[str]:
     return [" ".join(line.split()) for line in out.splitlines()[1:]]
 
@@ -84,7 +120,7 @@ def test_clients_are_moved_to_the_neighbour(fleet: Fleet) -> None:
     assert [row.split()[0] for row in rows(result.out)] == ["edge-1"] * 3
     assert all("moved to edge-2" in row for row in rows(result.out))
     assert result.err.splitlines() == [
-        "all 3 clients were told to go; waiting up to 10m for them to be elsewhere",
+        "3 clients were told to go; waiting up to 10m for them to be elsewhere",
         "3 moved (3 to edge-2)",
     ]
     assert [line for line in fleet.daemon("edge-1").executed if line.startswith("client-kill")] == [
@@ -176,7 +212,11 @@ def test_one_that_leaves_before_its_turn(fleet: Fleet) -> None:
 
     first.dismiss = the_other_leaves  # type: ignore[method-assign]  # bob leaves when alice is told
     result = fleet(*DRAIN)
-    assert (result.status, result.err.splitlines()[-1]) == (0, "1 moved (1 to edge-2), 1 left")
+    assert result.status == 0
+    assert result.err.splitlines() == [
+        "1 client was told to go; waiting up to 10m for them to be elsewhere",  # who had left was not
+        "1 moved (1 to edge-2), 1 left",
+    ]
 
 
 def test_nobody_is_connected(fleet: Fleet) -> None:
@@ -204,6 +244,16 @@ def test_a_neighbour_has_to_be_up(fleet: Fleet) -> None:
     assert (forced.status, forced.err.splitlines()[-1]) == (0, "1 gone")
 
 
+def test_a_neighbour_that_is_exclusive_is_not_asked(fleet: Fleet) -> None:
+    start(fleet, two_remotes("alice"))
+    say_of_edge_2(fleet, "exclusive: true")
+    result = fleet(*DRAIN)
+    assert result.status == 2
+    assert "no neighbour is up that could take its clients: edge-2 (exclusive)" in result.err
+    assert not fleet.farm["edge-2"].sessions
+    assert fleet(*DRAIN, "--force").status == 0
+
+
 def test_a_neighbour_that_waits_is_not_up(fleet: Fleet) -> None:
     start(fleet, two_remotes("alice"), SimulatedDaemon("2.6.14", hold=True))
     assert "no neighbour is up that could take its clients: edge-2 (HOLD)" in fleet(*DRAIN).err
@@ -211,13 +261,7 @@ def test_a_neighbour_that_waits_is_not_up(fleet: Fleet) -> None:
 
 def test_the_neighbours_have_to_have_room(fleet: Fleet) -> None:
     start(fleet, two_remotes("alice", "bob"))
-    text = fleet.farm and fleet.thread and fleet.thread.workspace.inventory.read_text("utf-8")
-    assert text
-    lines = text.splitlines()
-    where = next(number for number, line in enumerate(lines) if line.strip().startswith("edge-2:"))
-    indent = " " * (len(lines[where + 1]) - len(lines[where + 1].lstrip()))
-    lines.insert(where + 1, f"{indent}max_clients: 2")
-    fleet.inventory("\n".join(lines), "limited.yaml")
+    say_of_edge_2(fleet, "max_clients: 2")
     result = fleet(*DRAIN)
     assert result.status == 2
     assert "its neighbours have room for 1 of its 2 clients: edge-2 (1 client, room for 1) (group eu)" in result.err
@@ -265,6 +309,41 @@ def test_a_person_is_asked(fleet: Fleet) -> None:
     assert result.status == 2
     assert "there is no terminal to ask at" in result.err
     assert not fleet.daemon("edge-1").executed
+
+
+def test_who_says_no_has_moved_nobody(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(fleet, two_remotes("alice"))
+    monkeypatch.setattr(sys, "stdin", Typed("n\n"))
+    result = fleet("drain", "edge-1", "--cordon")
+    assert result.status == 2
+    assert result.err.startswith("This moves 1 client away from 1 server, and then keeps new clients out:\n")
+    assert result.err.endswith("they can go to edge-2 (1 client)\nGo on? [y/N] not confirmed: nothing was changed\n")
+    assert fleet.daemon("edge-1").common_names() == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "does", "typed", "phase"),
+    [
+        (("--then", "SIGTERM"), "sends SIGTERM", "Type edge-1 to go on: ", Phase.EXITED),
+        (("--cordon",), "keeps new clients out", "Go on? [y/N] ", Phase.HOLD),
+    ],
+)
+def test_of_an_empty_server_the_question_is_what_is_done_to_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, wish: tuple[str, ...], does: str, typed: str, phase: Phase
+) -> None:
+    start(fleet, two_remotes())
+    monkeypatch.setattr(sys, "stdin", Typed("edge-1\n" if "Type" in typed else "y\n"))
+    result = fleet("drain", "edge-1", *wish)
+    assert result.status == 0
+    assert result.err.startswith(f"Nobody is connected to edge-1; this {does}.\n{typed}nobody was connected\n")
+    wait_until(lambda: fleet.daemon("edge-1").phase is phase)
+
+
+def test_nothing_is_asked_where_nothing_would_be_done(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(fleet, two_remotes())
+    monkeypatch.setattr(sys, "stdin", Typed())
+    result = fleet("drain", "edge-1")
+    assert (result.status, result.err) == (0, "nobody was connected\n")
 
 
 @asynccontextmanager
@@ -349,9 +428,9 @@ def test_an_end_in_the_middle_says_where_everybody_is(fleet: Fleet) -> None:
         out, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     text = err.decode()
-    assert re.search(r"\n1 (told|unconfirmed), 4 untold\n", text)  # its answer may not have been read
+    assert re.search(r"\n1 (told|unconfirmed), 4 not told\n", text)  # its answer may not have been read
     assert out.count(b'"whereabouts": "untold"') == 4
-    assert text.count("untold") == 5  # in a table, and in the sentence
+    assert text.count("not told") == 5  # in a table, and in the sentence
     assert sum(line.startswith("client-kill") for line in first.executed) == 1
 
 
@@ -364,6 +443,49 @@ def test_an_end_while_waiting_says_where_everybody_is(fleet: Fleet) -> None:
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
     assert "1 gone" in heard + err.decode()
+
+
+def test_an_end_before_anything_was_sent(fleet: Fleet) -> None:
+    start(fleet, two_remotes("alice"))
+    fleet.farm["edge-1"].faults = Faults(reply=ReplyFault.SILENCE, command="status")
+    with ctrl_c_when(lambda: fleet.farm["edge-1"].sessions):
+        result = fleet(*DRAIN)
+    assert (result.status, result.out) == (130, "")
+    assert "interrupted before anything was sent" in result.err
+    assert fleet.daemon("edge-1").common_names() == ["alice"]
+
+
+def test_an_end_between_two_clients(fleet: Fleet) -> None:
+    first = two_remotes("alice", "bob")
+    start(fleet, first)
+    with ctrl_c_when(lambda: len(first.common_names()) == 1):
+        result = fleet("drain", "edge-1", "--yes", "--rate", "1/h", "--then", "SIGTERM", "--json")
+    server = result.document["servers"][0]
+    assert (result.status, server["error"]["code"]) == (130, "interrupted")
+    assert [one["whereabouts"] for one in server["result"]["clients"]][1:] == ["untold"]
+    assert "signal SIGTERM" not in first.executed
+
+
+def test_an_end_between_two_looks(fleet: Fleet) -> None:
+    start(fleet, daemon("2.6.14", ["alice"], protocol="tcp4-server"))
+    with ctrl_c_when(lambda: fleet.farm["edge-1"].sessions >= 3 and not fleet.farm.hosts["edge-1"].open_connections):
+        result = fleet(*DRAIN)
+    assert result.status == 130
+    assert "again to leave at once\n" in result.err
+    assert "1 gone\n" in result.err
+
+
+def test_what_fleet_itself_refuses_ends_the_run_too(fleet: Fleet) -> None:
+    start(fleet, two_remotes("alice"))
+    folder = fleet.folder / "run/fleet"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    fleet.set("XDG_RUNTIME_DIR", str(folder.parent))
+    result = fleet(*DRAIN)
+    assert (result.status, result.out) == (2, "")
+    assert "can be written by others" in result.err
+    assert fleet.daemon("edge-1").common_names() == ["alice"]
+    assert fleet("history", "show", "last", "--json").document["exit_status"] == 2
 
 
 def test_what_cannot_be_seen_afterwards_is_said(fleet: Fleet) -> None:

@@ -262,6 +262,40 @@ def test_a_second_end_leaves_at_once_and_says_what_stays(fleet: Fleet) -> None:
     ]
 
 
+def test_of_a_run_that_was_killed_each_former_value_is_written_down(fleet: Fleet) -> None:
+    three(fleet)
+
+    def answers() -> dict[str, str]:
+        shown = fleet("history", "show", "last", "--json")
+        return {} if shown.status else {one["name"]: one["answer"] for one in shown.document["servers"]}
+
+    with fleet.spawn("verb", "7", "--all", *LONG) as process:
+        said(process, "verb 7 on 3 servers until ")
+        wait_until(lambda: len(answers()) == 3 and all(answers().values()))
+        process.kill()
+        end(process)
+    assert verbs(fleet) == [7, 7, 7]
+    assert answers() == {
+        f"edge-{number}": f"SUCCESS: verb={number + 2}\nSUCCESS: verb level changed\n" for number in (1, 2, 3)
+    }
+    audit = fleet.folder / "home/.local/state/fleet/audit.ndjson"
+    assert [json.loads(line)["answer"] for line in audit.read_text("utf-8").splitlines()] == list(answers().values())
+    assert "SUCCESS: verb=4" in fleet("history", "show", "last").out
+
+
+def test_what_fleet_itself_refuses_ends_the_run_too(fleet: Fleet) -> None:
+    three(fleet)
+    folder = fleet.folder / "run/fleet"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    fleet.set("XDG_RUNTIME_DIR", str(folder.parent))
+    result = fleet("verb", "7", "--all", *LONG)
+    assert (result.status, result.out) == (2, "")
+    assert "can be written by others" in result.err
+    assert verbs(fleet) == [3, 4, 5]
+    assert fleet("history", "show", "last", "--json").document["exit_status"] == 2
+
+
 def test_a_server_that_was_down_from_the_start(fleet: Fleet) -> None:
     fleet.start(farm_with_a_server_down())
     result = fleet("verb", "5", "-l", "edge-1,down", *SHORT)

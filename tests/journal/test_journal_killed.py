@@ -178,10 +178,11 @@ def test_nothing_is_unanswered_or_it_has_its_end(state: Path, lines: tuple[Mappi
 
 
 def test_several_begin_at_once(state: Path) -> None:
-    left_by(state, BEGIN, SENT)
+    names = [f"edge-{number}" for number in range(200)]
+    left_by(state, {**BEGIN, "servers": names}, *({**SENT, "server": name} for name in names))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: change(state), range(32)))
-    assert audit_of(state) == [TOLD]
+    assert audit_of(state) == [{**TOLD, "server": name} for name in names]
 
 
 @pytest.mark.parametrize(

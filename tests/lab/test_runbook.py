@@ -107,7 +107,8 @@ STEPS: Mapping[str, Step] = {
     # Who did what
     "fleet history list --changes": Step(("fleet drain gw-1 --then SIGTERM", "killed")),
     """grep '"server": "edge-1"' ~/.local/state/fleet/audit.ndjson | tail -n 3""": Step(
-        ('"server": "edge-1"', '"command": "fleet verb 5 -l eu --for 10m"')
+        # The last is of the run that was killed: the change that came next has told it.
+        ('"server": "edge-1"', '"command": "fleet verb 5 -l eu --for 10m"', '"sent": ["signal SIGUSR1"]')
     ),
 }
 

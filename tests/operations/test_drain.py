@@ -101,7 +101,7 @@ def test_who_comes_meanwhile_is_told_and_who_comes_back_is_not() -> None:
     one.saw(later)
     assert one.has_newcomers
     assert [found.common_name for found in one.begin(later)] == ["zora"]
-    assert fates(one) == {"alice": "came back", "zora": "untold"}
+    assert fates(one) == {"alice": "came back", "zora": "not told"}
 
 
 def test_who_has_left_by_itself_was_not_told() -> None:
@@ -109,7 +109,7 @@ def test_who_has_left_by_itself_was_not_told() -> None:
     look = seen("a", 0.0, row("alice", 0), row("bob", 1))
     first, _ = one.begin(look)
     one.left(first)
-    assert fates(one) == {"alice": "left", "bob": "untold"}
+    assert fates(one) == {"alice": "left", "bob": "not told"}
 
 
 def test_several_of_one_name_and_nobodies() -> None:

@@ -34,6 +34,18 @@ async def test_each_daemon_gets_its_own_value_back(release: str) -> None:
     assert answer.raw == "SUCCESS: verb level changed\n"
 
 
+async def test_the_daemons_own_words_tell_the_former_value() -> None:
+    daemon = SimulatedDaemon("2.6.14", verb=4)
+    answer = await perform(set_for_a_time(VERB, 7), Peer(daemon))
+    assert answer.raw == "SUCCESS: verb=4\nSUCCESS: verb level changed\n"
+    assert (await perform(set_for_a_time(VERB, 7), Peer(daemon))).raw == "SUCCESS: verb=7\n"
+    owed = {"edge-1": answer.value}
+    daemon.verb = 9
+    assert (await perform(put_back(VERB, owed), Peer(daemon))).raw == "SUCCESS: verb=9\n"
+    daemon.verb = 4
+    assert (await perform(put_back(VERB, owed), Peer(daemon))).raw == "SUCCESS: verb=4\n"
+
+
 async def test_a_daemon_that_has_the_value_is_told_nothing() -> None:
     peer = Peer(SimulatedDaemon("2.6.14"))
     answer = await perform(set_for_a_time(MUTE, 0), peer)
@@ -82,6 +94,7 @@ async def test_of_a_lost_answer_the_former_value_is_known() -> None:
     with pytest.raises(ConnectionLostError):
         await perform(set_for_a_time(VERB, 7), peer, attempt=attempt)
     assert attempt.partial.value == Temporary("verb", 4, 7, None)
+    assert attempt.partial.raw == "SUCCESS: verb=4\n"
     assert attempt.sent == "verb 7"
 
 
