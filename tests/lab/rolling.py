@@ -8,7 +8,9 @@ with RollingLab(folder) as lab:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from lab.openvpn import Daemon
 from lab.processes import wait_until
@@ -50,6 +52,11 @@ class RollingLab(UnlockLab):
                 lambda daemon=daemon: len(daemon.clients()) == len(daemon.client_names),  # type: ignore[misc]  # bound now
                 log=daemon.log,
             )
+
+    def audit(self) -> list[dict[str, Any]]:
+        """The lines of the audit of all runs so far."""
+        path = self.folder / "home" / ".local" / "state" / "fleet" / "audit.ndjson"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
     def end(self, name: str) -> None:
         """Its process ends."""

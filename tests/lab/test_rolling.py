@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +23,21 @@ GATE = ("--wait", "connected,clients=80%")
 def rolling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RollingLab]:
     with RollingLab(tmp_path_factory.mktemp("rolling")) as started:
         yield started
+
+
+@contextmanager
+def until_batch(rolling: RollingLab, argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A rolling change that has its first batch behind it, and waits before the second."""
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=rolling.environment()
+    ) as process:
+        assert process.stderr is not None
+        told = b""
+        while b"batch 1/3" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+        yield process
 
 
 def test_a_rolling_restart_that_ends_well(rolling: RollingLab) -> None:
@@ -106,15 +123,7 @@ def test_interrupted_between_batches(rolling: RollingLab) -> None:
     rolling.wait_for_clients(*names)
     before = rolling.states(*names)
     argv = rolling.argv("signal", "SIGUSR1", "-l", "stop-*", "--serial", "1", "--batch-wait", "60s", "--yes", "--json")
-    with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=rolling.environment()
-    ) as process:
-        assert process.stderr is not None
-        told = b""
-        while b"batch 1/3" not in told:
-            line = process.stderr.readline()
-            assert line, told
-            told += line
+    with until_batch(rolling, argv) as process:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=FLEET_TIMEOUT)
     assert process.returncode == 130
@@ -124,3 +133,55 @@ def test_interrupted_between_batches(rolling: RollingLab) -> None:
     assert after[0] != before[0]
     assert after[1:] == before[1:]
     assert "  done           stop-1\n  not attempted  stop-[2-3] (2)\n" in err.decode()
+
+
+def test_a_killed_run_leaves_no_lock_and_a_whole_audit(rolling: RollingLab) -> None:
+    """Killed while it waits for the next batch: one server is done, two were never touched."""
+    names = [f"kill-{number}" for number in range(1, 4)]
+    for number, name in enumerate(names):
+        rolling.site(name, f"frank {number}")
+    rolling.wait_for_clients(*names)
+    before = rolling.states(*names)
+    argv = rolling.argv("signal", "SIGUSR1", "-l", "kill-*", "--serial", "1", "--batch-wait", "60s", "--yes")
+    with until_batch(rolling, argv) as process:
+        other = rolling.fleet("signal", "SIGUSR1", "-l", "kill-3", "--step", "--serial", "1", "--lock-timeout", "0")
+        assert other.exit_status == 2, other.stderr  # nobody to ask at
+        second = rolling.fleet("verb", "4", "-l", "kill-*", "--serial", "1", "--yes", "--lock-timeout", "0")
+        assert second.exit_status == 75, second.stderr
+        assert f"pid {process.pid} (" in second.stderr
+        process.kill()
+    rest = rolling.fleet("verb", "4", "-l", "kill-*", "--serial", "1", "--yes", "--lock-timeout", "0", "--json")
+    assert rest.exit_status == 0, rest.stderr
+    audit = rolling.audit()
+    signals = [line for line in audit if "-l 'kill-*' --serial 1 --batch-wait" in str(line["command"])]
+    assert [(line["server"], line["status"]) for line in signals] == [("kill-1", "ok")]
+    assert [line["server"] for line in audit if line["sent"] == ["verb 4"]] == names
+    runs = json.loads(rolling.fleet("history", "list", "--json").stdout)["runs"]
+    killed = next(run for run in runs if run["run"] == signals[0]["run"])
+    assert killed["state"] == "killed"
+    assert (killed["summary"]["ok"], killed["summary"]["not_attempted"]) == (1, 2)
+    after = rolling.states(*names)
+    assert after[0] != before[0]
+    assert after[1:] == before[1:]
+
+
+def test_of_two_runs_one_waits(rolling: RollingLab) -> None:
+    """Both want the one management session of the same daemon."""
+    daemon = rolling.site("turn-1")
+    follow = rolling.argv("log", "--follow", "turn-1", "--tail", "0")
+    with subprocess.Popen(
+        follow, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=rolling.environment()
+    ) as first:
+        assert first.stderr is not None
+        while b"+ turn-1" not in (line := first.stderr.readline()):
+            assert line
+        refused = rolling.fleet("status", "turn-1", "--lock-timeout", "0")
+        assert refused.exit_status == 75
+        assert f"pid {first.pid} (" in refused.stderr
+        leaving = threading.Timer(1.0, first.send_signal, (signal.SIGINT,))
+        leaving.start()
+        second = rolling.fleet("verb", "4", "-l", "turn-1", "--lock-timeout", "60s")
+        leaving.join()
+        first.stderr.read()
+    assert second.exit_status == 0, second.stderr
+    assert daemon.ask("verb") == "SUCCESS: verb=4\n"
