@@ -167,15 +167,14 @@ def transport_options(options: Options) -> SSHOptions:
 class Interrupts:
     """The first Ctrl-C or SIGTERM ends the run with a report; the second ends the process at once, with a few words.
 
-    In force until every outcome is there, so that no report is lost because a connection was just being closed.
+    A terminal that is closed is a first one too; as it may be told by the kernel and by a shell, it is never a second.
 
-    Args:
-        hangup: a terminal that is closed ends the run too, since there may be something to put back.
+    In force until every outcome is there, so that no report is lost because a connection was just being closed.
     """
 
-    def __init__(self, *, hangup: bool = False) -> None:
+    def __init__(self) -> None:
         self._signals = [signal.SIGINT, signal.SIGTERM]
-        if hangup and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
             self._signals.append(signal.SIGHUP)
         self._came = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -207,9 +206,11 @@ class Interrupts:
         """What there is to say where the process ends at once: of changes that are not put back. Empty for nothing."""
         self._last_words = last_words
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._came:
-            self._leave()
+            if number != signal.SIGHUP:
+                self._leave()
+            return
         self._came = True
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed: everything is done

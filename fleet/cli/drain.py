@@ -17,6 +17,7 @@ from fleet.cli.consent import confirm, must_ask, question, somebody
 from fleet.cli.draining import Driver, Wish
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
+from fleet.cli.rolling import alone
 from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
 from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, UsageError
@@ -168,8 +169,8 @@ class _Run:
                 self._server, self._neighbours, self._wish, self._options, journal=journal, interrupts=interrupts
             )
             try:
-                asyncio.run(driver.run())
-            except RefusedError:
+                asyncio.run(alone(self._options, interrupts, driver.run))
+            except (RefusedError, InterruptedRunError):
                 journal.end(EXIT_REFUSED, interrupted=False)
                 raise
             outcome = self._outcome(driver)

@@ -95,7 +95,7 @@ class Options:
     @property
     def in_batches(self) -> bool:
         """The command line asks for a rolling change."""
-        return any((self.serial, self.max_fail, self.batch_wait, self.step))
+        return self.step or any(given is not None for given in (self.serial, self.max_fail, self.batch_wait))
 
 
 @dataclass(slots=True)

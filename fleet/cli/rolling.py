@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -71,7 +71,7 @@ def roll_signal(
     Raises:
         RefusedError: nothing was sent to any server.
     """
-    wanted = Wait() if wait is None and name in _RESTARTS else parse_wait(wait or "none")
+    wanted = Wait() if wait is None and name in _RESTARTS else parse_wait("none" if wait is None else wait)
     if wanted is not None and name not in _RESTARTS:
         raise UsageError(f"nobody is CONNECTED again after {name}", hint="--wait is for SIGUSR1 and SIGHUP")
     guard = guard and name in _DROPS
@@ -117,8 +117,8 @@ def roll(
     Raises:
         RefusedError: nothing was sent to any server.
     """
-    serial = parse_serial(options.serial or "1")
-    limit = parse_max_fail(options.max_fail or "0")
+    serial = parse_serial("1" if options.serial is None else options.serial)
+    limit = parse_max_fail("0" if options.max_fail is None else options.max_fail)
     servers = admit(operation, options, target)
     if servers is None:
         return 0
@@ -152,7 +152,8 @@ def _make(plan: Plan[T]) -> int:
         confirm(plan.operation, plan.servers, options, person)
     output = output_for(plan.operation, options)
     with Interrupts() as interrupts:
-        report, run_id = asyncio.run(_locked(plan, output, interrupts, person))
+        work = partial(_recorded, plan, output, interrupts, person)
+        report, run_id = asyncio.run(alone(options, interrupts, work))
     status = finish(report, output)
     if not options.quiet:
         say(_end(plan, report, run_id))
@@ -222,36 +223,44 @@ def _shown(plan: Plan[Any], report: Report[Answer[Any]]) -> int:
 # The change itself
 
 
-async def _locked(
-    plan: Plan[T], output: Output[T], interrupts: Interrupts, person: Terminal | None
-) -> tuple[Report[Answer[T]], str]:
-    """Makes the change while no other rolling change is made; gives its report, and its name in the history.
+async def alone(options: Options, interrupts: Interrupts, work: Callable[[], Awaitable[T]]) -> T:
+    """Does the work while no other rolling change is made on this machine.
 
     Raises:
-        RefusedError: nothing was sent; RunLockedError where another one is made.
-        InterruptedRunError: before anything was sent.
+        RunLockedError: another one is made, for longer than --lock-timeout.
+        InterruptedRunError: before the work began, or where it let itself be cancelled.
     """
-    options = plan.options
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - asyncio.run made it
     interrupts.end_with(partial(_cancel, task))
     lock = RunLock(runtime_folder(os.environ), "rolling", options.command_line, options.lock_timeout)
     try:
         async with lock.hold():
-            journal = open_journal(plan.operation, plan.servers, options, plan.target)
-            try:
-                report = await _driven(plan, output, interrupts, person, journal)
-            except (RefusedError, asyncio.CancelledError):
-                journal.end(EXIT_REFUSED, interrupted=False)
-                raise
-            say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-            return report, journal.run_id
+            return await work()
     except asyncio.CancelledError:
         raise InterruptedRunError("interrupted before anything was sent") from None
 
 
 def _cancel(task: asyncio.Task[object]) -> None:
     task.cancel()
+
+
+async def _recorded(
+    plan: Plan[T], output: Output[T], interrupts: Interrupts, person: Terminal | None
+) -> tuple[Report[Answer[T]], str]:
+    """Makes the change; gives its report, and its name in the history.
+
+    Raises:
+        RefusedError: nothing was sent.
+    """
+    journal = open_journal(plan.operation, plan.servers, plan.options, plan.target)
+    try:
+        report = await _driven(plan, output, interrupts, person, journal)
+    except (RefusedError, asyncio.CancelledError):
+        journal.end(EXIT_REFUSED, interrupted=False)
+        raise
+    say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
+    return report, journal.run_id
 
 
 async def _driven(

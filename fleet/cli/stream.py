@@ -105,7 +105,7 @@ def follow(following: Following, options: Options, target: Target) -> int:
     journal = open_journal(following, servers, options, target)
     stream = _Stream(following, servers, options, target, journal)
     try:
-        with Interrupts(hangup=True) as interrupts:
+        with Interrupts() as interrupts:
             interrupts.leave_with(stream.left_text)
             return asyncio.run(stream.run(interrupts))
     except RefusedError:

@@ -107,7 +107,7 @@ class _ForATime(Generic[T]):
         """All of it, to the exit status."""
         started, begun = datetime.now(UTC), time.monotonic()
         output = output_for(self._operation, self._options)
-        with Interrupts(hangup=True) as interrupts:
+        with Interrupts() as interrupts:
             interrupts.leave_with(self._left_text)
             asyncio.run(self._run(interrupts))
             report = Report.of(

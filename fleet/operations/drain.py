@@ -106,6 +106,8 @@ def shortage(neighbours: Sequence[Neighbour], nclients: int) -> str | None:
     room = sum(one for one in free if one is not None)
     if None in free or room >= nclients:
         return None
+    if nclients == 1:
+        return f"its neighbours have no room for its 1 client: {told}"
     return f"its neighbours have room for {room} of its {nclients} clients: {told}"
 
 

@@ -117,7 +117,8 @@ def shortage_text(shortage: Shortage) -> str:
     """Why a batch is not begun."""
     unknown = f", and of {fold_counted(shortage.unknown)} nothing is known" if shortage.unknown else ""
     places = "place is" if shortage.free == 1 else "places are"
+    clients = "1 client" if shortage.clients == 1 else f"{shortage.clients} clients"
     return (
-        f"the rest of group {shortage.group} cannot take the {shortage.clients} clients of "
+        f"the rest of group {shortage.group} cannot take the {clients} of "
         f"{fold_counted(shortage.servers)}: {shortage.free} {places} free there{unknown}"
     )

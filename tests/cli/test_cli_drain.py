@@ -322,20 +322,20 @@ def test_who_says_no_has_moved_nobody(fleet: Fleet, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("wish", "does", "typed", "phase"),
+    ("wish", "asked", "typed", "phase"),
     [
-        (("--then", "SIGTERM"), "sends SIGTERM", "Type edge-1 to go on: ", Phase.EXITED),
-        (("--cordon",), "keeps new clients out", "Go on? [y/N] ", Phase.HOLD),
+        ("--then=SIGTERM", "this sends SIGTERM.\nType edge-1 to go on: ", "edge-1\n", Phase.EXITED),
+        ("--cordon", "this keeps new clients out.\nGo on? [y/N] ", "y\n", Phase.HOLD),
     ],
 )
 def test_of_an_empty_server_the_question_is_what_is_done_to_it(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, wish: tuple[str, ...], does: str, typed: str, phase: Phase
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, wish: str, asked: str, typed: str, phase: Phase
 ) -> None:
     start(fleet, two_remotes())
-    monkeypatch.setattr(sys, "stdin", Typed("edge-1\n" if "Type" in typed else "y\n"))
-    result = fleet("drain", "edge-1", *wish)
+    monkeypatch.setattr(sys, "stdin", Typed(typed))
+    result = fleet("drain", "edge-1", wish)
     assert result.status == 0
-    assert result.err.startswith(f"Nobody is connected to edge-1; this {does}.\n{typed}nobody was connected\n")
+    assert result.err.startswith(f"Nobody is connected to edge-1; {asked}nobody was connected\n")
     wait_until(lambda: fleet.daemon("edge-1").phase is phase)
 
 
@@ -468,7 +468,8 @@ def test_an_end_between_two_clients(fleet: Fleet) -> None:
 
 def test_an_end_between_two_looks(fleet: Fleet) -> None:
     start(fleet, daemon("2.6.14", ["alice"], protocol="tcp4-server"))
-    with ctrl_c_when(lambda: fleet.farm["edge-1"].sessions >= 3 and not fleet.farm.hosts["edge-1"].open_connections):
+    asked = [fleet.farm[name] for name in ("edge-1", "edge-2")]
+    with ctrl_c_when(lambda: all(one.sessions >= 3 and not one._turn.locked() for one in asked)):  # looked at again
         result = fleet(*DRAIN)
     assert result.status == 130
     assert "again to leave at once\n" in result.err

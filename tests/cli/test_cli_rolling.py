@@ -343,6 +343,9 @@ def test_room_that_is_gone_before_a_later_batch(four: Fleet) -> None:
         (("--serial", "0"), "--serial"),
         (("--max-fail", "x"), "--max-fail"),
         (("--wait", "up"), "--wait: 'up' is nothing to wait for"),
+        (("--serial", ""), "--serial"),
+        (("--max-fail", ""), "--max-fail"),
+        (("--wait", ""), "--wait: '' is nothing to wait for"),
     ],
 )
 def test_what_makes_no_sense(four: Fleet, args: Iterable[str], message: str) -> None:
@@ -497,9 +500,10 @@ def test_one_rolling_change_at_a_time(four: Fleet) -> None:
         for _ in range(2):
             lines_until(process, "ok")
         run = four("verb", "5", "--all", "--yes", "--serial", "1", "--lock-timeout", "0", "--json")
+        drain = four("drain", "edge-4", "--yes", "--no-neighbour-check", "--lock-timeout", "0")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=TIMEOUT)
-    assert run.status == 75
+    assert run.status == drain.status == 75
     assert run.document["error"]["code"] == "locked"
     assert f"pid {process.pid}" in run.err
     assert four("verb", "5", "--all", "--yes", "--serial", "100%").status == 0  # the lock went with its holder

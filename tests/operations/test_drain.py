@@ -222,7 +222,7 @@ UP = Neighbour("b", "CONNECTED", 3, 10)
         ([UP], 7, None),
         ([UP], 8, "its neighbours have room for 7 of its 8 clients: b (3 clients, room for 7)"),
         ([UP, replace(UP, name="c", max_clients=None)], 900, None),
-        ([replace(UP, nclients=12)], 1, "its neighbours have room for 0 of its 1 clients: b (12 clients, room for 0)"),
+        ([replace(UP, nclients=12)], 1, "its neighbours have no room for its 1 client: b (12 clients, room for 0)"),
         ([replace(UP, state="RECONNECTING")], 1, "no neighbour is up that could take its clients: b (RECONNECTING)"),
         ([UP, Neighbour("c", None, None, 50, "dns")], 8, "its neighbours have room for 7 of its 8 clients: "),
         ([], 1, "it has no neighbour in its group"),
