@@ -35,8 +35,8 @@ def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 
 @pytest.fixture(autouse=True)
 def _children_measured_where_it_tells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring doubles what it takes to start fleet; what the lab and the documents run is run by others too."""
-    if request.path.parent.name in ("lab", "docs", "demo", "journal"):
+    """Measuring doubles what it takes to start fleet; but for what needs a terminal, it is measured in this process."""
+    if request.path.stem not in ("test_cli_console", "test_cli_consent"):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

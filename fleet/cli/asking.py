@@ -79,6 +79,7 @@ async def ask_over(
     *,
     journal: Journal | None = None,
     listen: Listen | None = None,
+    words: Callable[[], str] = str,
 ) -> Asked[T]:
     """The same in a loop that runs already, over a transport that may be used again.
 
@@ -90,6 +91,7 @@ async def ask_over(
         interrupts: end it.
         journal: is told of each outcome, where the run has one.
         listen: is told of each outcome.
+        words: what the progress line says in place of how many servers are done; empty for that.
     """
     outcomes: list[Outcome[Answer[T]]] = []
     fan = fan_out(
@@ -99,7 +101,7 @@ async def ask_over(
         host_timeout=options.host_timeout,
         run_timeout=options.timeout,
     )
-    async with fan, show_progress(fan, outcomes, options) as progress:
+    async with fan, show_progress(fan, outcomes, options, words) as progress:
         interrupts.end_with(partial(_interrupt, fan, progress))
         async for outcome in fan:
             outcomes.append(outcome)

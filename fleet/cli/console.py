@@ -18,14 +18,13 @@ import typer
 from fleet.cli.asking import access_to, transport_options
 from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.output import error_style, say, write
-from fleet.cli.run import Target, open_journal
+from fleet.cli.run import Target, end_refused, open_journal
 from fleet.cli.run import admit as admit_servers
 from fleet.engine import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_LOCKED,
     EXIT_OK,
-    EXIT_REFUSED,
     EXIT_UNREACHABLE,
     Outcome,
 )
@@ -111,8 +110,8 @@ def _console(
     journal = open_journal(talk, servers, options, target)
     try:
         status = asyncio.run(_converse(talk, servers, options, idle, journal))
-    except RefusedError:
-        journal.end(EXIT_REFUSED, interrupted=False)
+    except RefusedError as error:
+        end_refused(journal, error)
         raise
     say(journal.end(status, interrupted=status == EXIT_INTERRUPTED) or "")
     return status

@@ -18,8 +18,8 @@ from fleet.cli.draining import Driver, Wish
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
 from fleet.cli.rolling import alone
-from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
-from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
+from fleet.cli.run import Target, admit, end_refused, finish, load_inventory, open_journal, run
+from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.model import Server
 from fleet.operations.capacity import group_of
@@ -170,8 +170,8 @@ class _Run:
             )
             try:
                 asyncio.run(alone(self._options, interrupts, driver.run))
-            except (RefusedError, InterruptedRunError):
-                journal.end(EXIT_REFUSED, interrupted=False)
+            except (RefusedError, InterruptedRunError) as error:
+                end_refused(journal, error)
                 raise
             outcome = self._outcome(driver)
             report = self._report(outcome, interrupted=driver.interrupted)

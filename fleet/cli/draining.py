@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,7 +130,7 @@ class Driver:
         clock = asyncio.get_running_loop().time
         end = None if self._options.timeout is None else clock() + self._options.timeout
         until: float | None = None
-        while await self._change(access, self._wish.operation(self._draining)):
+        while await self._change(access, self._wish.operation(self._draining), self._draining.progress):
             if until is None:
                 until = clock() + self._wish.grace if end is None else min(end, clock() + self._wish.grace)
                 self._tell_waiting()
@@ -176,12 +176,14 @@ class Driver:
         else:
             self._unseen[name] = outcome.error.code
 
-    async def _change(self, access: Access, operation: Operation[Any]) -> bool:
-        """Does something to the server; says whether it was done."""
+    async def _change(self, access: Access, operation: Operation[Any], words: Callable[[], str] = str) -> bool:
+        """Does something to the server, and shows these words meanwhile; says whether it was done."""
         if self.interrupted:
             return False
         servers = (self._server,)
-        asked = await ask_over(access, operation, servers, self._options, self._interrupts, journal=self._journal)
+        asked = await ask_over(
+            access, operation, servers, self._options, self._interrupts, journal=self._journal, words=words
+        )
         (outcome,) = asked.outcomes
         self.interrupted = asked.interrupted
         self.error, self.sent = outcome.error, outcome.sent

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Any
@@ -21,7 +21,7 @@ _NAMES = 201  # one more than the line shows, so that it can say that there are 
 
 @asynccontextmanager
 async def show_progress(
-    fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], options: Options
+    fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], options: Options, words: Callable[[], str] = str
 ) -> AsyncIterator[Progress]:
     """Shows how far the run is on stderr, where that is a terminal, and takes the line away at the end.
 
@@ -29,10 +29,11 @@ async def show_progress(
         fan: the run.
         outcomes: those that are there, a list that grows.
         options: --quiet shows nothing.
+        words: how far it is in other words than those of its servers; empty for none.
     """
     enabled = not options.quiet and wants_progress(os.environ, sys.stderr.isatty())
     progress = Progress(sys.stderr, enabled=enabled, width=lambda: shutil.get_terminal_size().columns)
-    follower = asyncio.create_task(_follow(fan, outcomes, progress)) if enabled else None
+    follower = asyncio.create_task(_follow(fan, outcomes, progress, words)) if enabled else None
     try:
         yield progress
     finally:
@@ -43,11 +44,14 @@ async def show_progress(
         progress.clear()
 
 
-async def _follow(fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], progress: Progress) -> None:
+async def _follow(
+    fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]
+) -> None:
     clock = asyncio.get_running_loop().time
     started = clock()
     while True:
         await asyncio.sleep(_INTERVAL)
-        pending = tuple(attempt.server.name for attempt in islice(fan.in_flight, _NAMES))
+        said = words()
+        pending = () if said else tuple(attempt.server.name for attempt in islice(fan.in_flight, _NAMES))
         trouble = sum(outcome.status != "ok" for outcome in outcomes)
-        progress.update(ProgressState(fan.total, fan.done, trouble, pending), clock() - started)
+        progress.update(ProgressState(fan.total, fan.done, trouble, pending, said), clock() - started)

@@ -15,8 +15,8 @@ from fleet.cli.asking import Asked, Interrupts, ask
 from fleet.cli.consent import agree
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say, write
-from fleet.engine import EXIT_INTERRUPTED, EXIT_REFUSED, FanOut, Outcome, Report
-from fleet.errors import EmptyTargetError, RefusedError, UsageError
+from fleet.engine import EXIT_INTERRUPTED, FanOut, Outcome, Report
+from fleet.errors import EmptyTargetError, FleetError, InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.load import find_inventory, load
 from fleet.inventory.model import Inventory, Server
 from fleet.inventory.pattern import select
@@ -97,8 +97,8 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     journal = open_journal(operation, servers, options, target)
     try:
         return perform(operation, servers, options, target, ending=ending, journal=journal)
-    except RefusedError:
-        journal.end(EXIT_REFUSED, interrupted=False)
+    except RefusedError as error:
+        end_refused(journal, error)
         raise
 
 
@@ -181,6 +181,14 @@ def open_journal(operation: Named, servers: Sequence[Server], options: Options, 
         syslog=options.syslog,
         environ=os.environ,
     )
+
+
+def end_refused(journal: Journal, error: FleetError) -> None:
+    """Closes the record of a run that was broken off before anything was sent to any server."""
+    report: Report[None] = Report(
+        "", (), datetime.now(UTC), 0.0, interrupted=isinstance(error, InterruptedRunError), error=error
+    )
+    journal.end(report.exit_status, interrupted=report.interrupted)
 
 
 def _show(

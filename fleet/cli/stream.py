@@ -17,8 +17,8 @@ from fleet.cli.asking import Interrupts, access_to, transport_options
 from fleet.cli.consent import agree
 from fleet.cli.options import Options, OutputFormat
 from fleet.cli.output import OutputError, error_style, say, traceback_text, write
-from fleet.cli.run import Target, admit, open_journal, perform
-from fleet.engine import EXIT_FAILED, EXIT_REFUSED, Attempt, FanOut, Outcome, Report, fan_out
+from fleet.cli.run import Target, admit, end_refused, open_journal, perform
+from fleet.engine import EXIT_FAILED, Attempt, FanOut, Outcome, Report, fan_out
 from fleet.errors import (
     CommandFailedError,
     InternalError,
@@ -108,8 +108,8 @@ def follow(following: Following, options: Options, target: Target) -> int:
         with Interrupts() as interrupts:
             interrupts.leave_with(stream.left_text)
             return asyncio.run(stream.run(interrupts))
-    except RefusedError:
-        journal.end(EXIT_REFUSED, interrupted=False)
+    except RefusedError as error:
+        end_refused(journal, error)
         raise
 
 

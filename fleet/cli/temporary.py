@@ -17,8 +17,8 @@ from fleet.cli.asking import Interrupts, access_to, ask_over, transport_options
 from fleet.cli.consent import agree
 from fleet.cli.options import Options, duration
 from fleet.cli.output import error_style, output_for, say
-from fleet.cli.run import Target, admit, finish, open_journal, perform
-from fleet.engine import EXIT_REFUSED, FanOut, Outcome, Report
+from fleet.cli.run import Target, admit, end_refused, finish, open_journal, perform
+from fleet.engine import FanOut, Outcome, Report
 from fleet.errors import RefusedError, ServerError, UnreachableError, UsageError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -74,8 +74,8 @@ def run_for(setting: Setting[T], value: T, text: str, options: Options, target: 
     job = _ForATime(setting, value, servers, options, journal=journal, seconds=seconds)
     try:
         return job.run(target)
-    except RefusedError:
-        journal.end(EXIT_REFUSED, interrupted=False)
+    except RefusedError as error:
+        end_refused(journal, error)
         raise
 
 

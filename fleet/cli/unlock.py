@@ -17,9 +17,9 @@ from fleet.cli.asking import Asked, Interrupts, access_to, ask_over, transport_o
 from fleet.cli.consent import confirm, foresee, must_ask, question, somebody
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import error_style, output_for, say
-from fleet.cli.run import Target, admit, finish, open_journal, perform, run
+from fleet.cli.run import Target, admit, end_refused, finish, open_journal, perform, run
 from fleet.cli.terminal import terminal
-from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Outcome, Report
+from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, RunTimeoutError, ServerError, UsageError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -159,8 +159,8 @@ def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: fl
         job.run(found, options.host_timeout + wait_timeout)
     except KeyboardInterrupt:
         job.interrupt()
-    except RefusedError:
-        journal.end(EXIT_REFUSED, interrupted=False)
+    except RefusedError as error:
+        end_refused(journal, error)
         raise
     report = job.report(target)
     say(journal.end(report.exit_status, interrupted=report.interrupted) or "")

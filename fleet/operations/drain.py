@@ -427,6 +427,11 @@ class Draining:
         """How many were told to go."""
         return len(self._told)
 
+    def progress(self) -> str:
+        """`told 12 of 400 clients`, or nothing where there is nobody to tell."""
+        count = self.told_count + len(self._waiting)
+        return f"told {self.told_count} of {count} {'client' if count == 1 else 'clients'}" if count else ""
+
 
 def _is_settled(told: _Told, at: float) -> bool:
     if told.verdict is None:

@@ -27,12 +27,14 @@ class ProgressState:
         done: those that have their outcome.
         trouble: those of them that are not ok.
         pending: names of servers without an outcome, those in flight first.
+        words: how far it has come where the servers are not what counts; in place of how many there are.
     """
 
     total: int
     done: int
     trouble: int = 0
     pending: tuple[str, ...] = ()
+    words: str = ""
 
 
 def line(state: ProgressState, elapsed: float, width: int) -> str:
@@ -42,14 +44,18 @@ def line(state: ProgressState, elapsed: float, width: int) -> str:
     """
     if elapsed < SHOW_AFTER or width < 1:
         return ""
-    trouble = f", {state.trouble} not ok" if state.trouble else ""
-    noun = "server" if state.total == 1 else "servers"
-    text = f"{state.done} of {state.total} {noun}{trouble}, {units.duration(elapsed)}"
+    text = f"{state.words or _servers(state)}, {units.duration(elapsed)}"
     if elapsed >= NAMES_AFTER and state.pending:
         names = escape(fold_names(state.pending[:_NAMES_AT_MOST]))
         more = " " + _MORE if len(state.pending) > _NAMES_AT_MOST else ""
         text += f"; waiting for {names}{more}"
     return _cut(text, width)
+
+
+def _servers(state: ProgressState) -> str:
+    trouble = f", {state.trouble} not ok" if state.trouble else ""
+    noun = "server" if state.total == 1 else "servers"
+    return f"{state.done} of {state.total} {noun}{trouble}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -372,6 +372,15 @@ async def test_a_person_sees_who_would_go_and_where(fleet: Fleet) -> None:
     assert fleet.daemon("edge-1").common_names() == []
 
 
+async def test_a_person_sees_how_many_were_told(fleet: Fleet) -> None:
+    start(fleet, two_remotes("alice", "bob", "carol"))
+    async with at_a_person(fleet, "drain", "edge-1", "--rate", "1/h", "--yes") as (person, ended):
+        await person.sees("told 1 of 3 clients, ")
+        await person.types("\x03")
+        await person.sees("interrupted: closing what is open")
+    assert ended == [130]
+
+
 @pytest.mark.parametrize(("typed", "status"), [("y\n", 2), ("edge-1\n", 0)])
 async def test_the_end_of_a_daemon_wants_its_name(fleet: Fleet, typed: str, status: int) -> None:
     start(fleet, two_remotes("alice"))

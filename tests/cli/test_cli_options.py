@@ -31,7 +31,7 @@ def hosts(fleet: Fleet, *args: str) -> list[str]:
     return result.out.splitlines()
 
 
-COMMANDS = ("status", "kill", "inventory")
+COMMANDS = ("status", "kill", "find", "inventory")
 ALL = ["vpn01", "vpn02", "vpn03", "a-1", "a-2"]
 
 

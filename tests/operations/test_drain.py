@@ -125,6 +125,18 @@ def test_of_a_server_that_was_never_looked_at_nothing_is_known() -> None:
     assert (one.remaining, one.has_newcomers, one.result()) == (None, False, Drain((), None))
 
 
+def test_how_far_it_has_come() -> None:
+    one = Draining("a", MESSAGE, 0.0)
+    assert one.progress() == ""
+    look = seen("a", 0.0, row("alice", 0), row("bob", 1), row("carol", 2))
+    alice, bob, carol = one.begin(look)
+    one.told(look, alice, 0.0)
+    assert one.progress() == "told 1 of 3 clients"
+    one.left(bob)
+    one.told(look, carol, 1.0)
+    assert one.progress() == "told 2 of 2 clients"
+
+
 # What is told
 
 

@@ -530,10 +530,10 @@ async def test_a_sighup_resets_the_level_and_it_is_raised_again(
         read_again(daemon, configured)
         await until(lambda: daemon.executed.count("verb") == 2)
         await until(lambda: daemon.verb == now)
+        assert run.server.sessions == 1
         await run.stop()
         assert daemon.verb == at_the_end
         assert run.sink.told == ["+ edge-1"]
-        assert run.server.sessions == 1
 
 
 async def test_a_sighup_to_a_level_that_locks_the_session_ends_the_follow(start: Start) -> None:
