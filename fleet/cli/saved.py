@@ -18,7 +18,8 @@ from fleet.management.status import Status, parse_status
 from fleet.operations.operation import Answer
 from fleet.operations.status import STATUS, ServerStatus, problem_warnings, saved_status
 
-_STDIN = "-"
+STDIN = "-"
+"""What is given for a file to read from standard input."""
 _LIMIT = 64 << 20  # bytes; security limit: a status of 100,000 clients has 20 MB
 _END = re.compile(r"^END\r?$", re.MULTILINE)
 
@@ -34,7 +35,7 @@ def show_saved(path: str, options: Options) -> int:
         UsageError: it cannot be read, or is no status.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    text = _read(path)
+    text = read_file(path, limit=_LIMIT, what="status").decode("utf-8", "surrogateescape")
     try:
         status: Status = parse_status(text.split("\n"))
     except ValueError as error:
@@ -43,7 +44,7 @@ def show_saved(path: str, options: Options) -> int:
             hint="give a file that OpenVPN's `status` directive writes, or a saved reply to `status`",
         ) from error
     # The file stands where a server would: one row of the same table, one entry of the same JSON.
-    place = Server("stdin" if path == _STDIN else path, path, None, UnixEndpoint(path))
+    place = Server("stdin" if path == STDIN else path, path, None, UnixEndpoint(path))
     answer: Answer[ServerStatus] = Answer(saved_status(status), text)
     outcome = Outcome(place, time.monotonic() - clock, answer, warnings=tuple(_warnings(status, text)))
     output = output_for(STATUS, options)
@@ -57,17 +58,27 @@ def _warnings(status: Status, text: str) -> Iterator[str]:
     yield from problem_warnings(status.problems)
 
 
-def _read(path: str) -> str:
+def read_file(path: str, *, limit: int, what: str) -> bytes:
+    """What a file has, or stdin.
+
+    Args:
+        path: of the file; `-` is stdin.
+        limit: bytes that it may have; a security limit.
+        what: it should be, for the error.
+
+    Raises:
+        UsageError: it cannot be read, or is longer.
+    """
     try:
-        if path == _STDIN:
-            data = sys.stdin.buffer.read(_LIMIT + 1)
+        if path == STDIN:
+            data = sys.stdin.buffer.read(limit + 1)
         else:
             with Path(path).open("rb") as file:
-                data = file.read(_LIMIT + 1)
+                data = file.read(limit + 1)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror or error}", hint="give a file that can be read, or - for stdin"
         ) from error
-    if len(data) > _LIMIT:
-        raise UsageError(f"{path}: larger than {_LIMIT >> 20} MiB", hint="no status is as long as that")
-    return data.decode("utf-8", "surrogateescape")
+    if len(data) > limit:
+        raise UsageError(f"{path}: larger than {limit >> 20} MiB", hint=f"no {what} is as long as that")
+    return data

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +15,7 @@ from fleet.cli.asking import Interrupts, ask
 from fleet.cli.options import Options, OutputFormat, with_options
 from fleet.cli.output import output_for
 from fleet.cli.run import Target, admit, finish, run
+from fleet.cli.saved import STDIN, read_file
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.inventory.model import Server, UnixEndpoint
@@ -27,7 +26,6 @@ from fleet.render import units
 from fleet.render.fold import fold_counted
 from fleet.render.text import escape
 
-_STDIN = "-"
 _LIMIT = 4 << 30  # bytes; security limit: a million clients have half a GB
 
 Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
@@ -73,7 +71,7 @@ def _diff(
     """
     if options.output is OutputFormat.RAW:
         raise UsageError("a difference has no raw form", hint="take -o table, or -o json")
-    if after is not None and (before == after == _STDIN or _named(options)):
+    if after is not None and (before == after == STDIN or _named(options)):
         raise UsageError(
             "two snapshots are compared without asking any server, and only one of them can come from stdin",
             hint="give two files, and leave the servers out",
@@ -87,28 +85,12 @@ def _diff(
 
 def _read(path: str) -> FleetSnapshot:
     try:
-        return read_snapshot(json.loads(_bytes(path)))
+        return read_snapshot(json.loads(read_file(path, limit=_LIMIT, what="snapshot")))
     except (ValueError, RecursionError) as error:
         what = "no JSON: " if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError) else ""
         raise UsageError(
             f"{path}: {what}{error}", hint="give a file that was written by: fleet snapshot > FILE"
         ) from error
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        if path == _STDIN:
-            data = sys.stdin.buffer.read(_LIMIT + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror or error}", hint="give a file that can be read, or - for stdin"
-        ) from error
-    if len(data) > _LIMIT:
-        raise UsageError(f"{path}: larger than {_LIMIT >> 30} GiB", hint="no snapshot is as long as that")
-    return data
 
 
 # Comparing
