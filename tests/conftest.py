@@ -24,6 +24,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _NUMBERS = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The lab's files take longest, for they wait for daemons; begun last, they would be waited for alone."""
+    items.sort(key=lambda item: item.path.parent.name != "lab")
+
+
 @pytest.fixture(autouse=True)
 def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What fleet keeps of a run (audit, history, locks) stays with the test; nothing is made unless it is used."""
