@@ -202,6 +202,9 @@ _CHANGING: dict[str, _Common] = {
 
 _EVERY = _COMMON | _CHANGING
 
+CHANGE_OPTIONS = frozenset(_CHANGING)
+"""The names in `Options` of those that only commands that change something take behind their names."""
+
 
 def merge(outer: Options, given: Mapping[str, Any]) -> Options:
     """The options of one place (behind the command's name, before it, the environment) over those of a weaker one.

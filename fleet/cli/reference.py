@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from fleet.cli.main import build
+from fleet.cli.options import CHANGE_OPTIONS
 from fleet.management.commands import COMMANDS, CommandSpec
 
 _HEAD = """\
@@ -38,15 +39,22 @@ is `1` or `true` to switch it on, `FLEET_VERBOSE` a number; several patterns in 
 DURATION is a number with a unit, `500ms`, `5s`, `2m` or `1h`; a number alone is seconds.
 """
 
+_CHANGES = """\
+## Options of changes
+
+Commands that change something take these too; before a command's name every command takes them. What cannot be done in
+batches refuses `--serial` and its like.
+"""
+
 _MANAGEMENT = """\
 ## Management commands
 
 Every command of OpenVPN 2.1 to 2.7, as `fleet exec` and `fleet console` take them, each quoted as one word:
 `fleet exec 'status 3' 'verb' -l eu`. Which of them fleet has a command of its own for is in
 [management.md](management.md#commands). `fleet exec` takes no secret, since others can read a command line:
-{secret} are for `fleet console`. Neither of the two sends
-{body}, which take the lines behind them for their own,
-nor `exit` and `quit`, which end the session.
+{secret} are for `fleet console`. The lines that
+{body} take for their own follow in the same argument,
+or are asked for by the console. Neither of the two sends `exit` and `quit`, which end the session.
 """
 
 _ONLY_BEFORE = frozenset({"version"})
@@ -62,7 +70,9 @@ def render() -> str:
     commands = list(_commands(root, context))
     parts = [
         _HEAD,
-        _table(("option", "variable", "default", "meaning"), (_common_row(option, context) for option in common)),
+        _common_table([option for option in common if option.name not in CHANGE_OPTIONS], context),
+        _CHANGES,
+        _common_table([option for option in common if option.name in CHANGE_OPTIONS], context),
         f"`fleet --version` shows fleet's version, `--help` what a command takes.\n\n## Commands\n\n{_index(commands)}",
         *(_section(command, inner, common) for command, inner in commands),
         _management(),
@@ -133,6 +143,11 @@ def _section(command: Any, context: typer.Context, common: Iterable[TyperOption]
 def _argument_help(argument: TyperArgument) -> str:
     default = "" if argument.required or argument.default is None else f" Default: {argument.default}."
     return f"{argument.help or ''}{default}"
+
+
+def _common_table(options: Iterable[TyperOption], context: typer.Context) -> str:
+    rows = (_common_row(option, context) for option in options)
+    return _table(("option", "variable", "default", "meaning"), rows)
 
 
 def _common_row(option: TyperOption, context: typer.Context) -> Sequence[str]:

@@ -20,8 +20,8 @@ _SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|API_?KEY")
 def line(record: Mapping[str, object]) -> bytes:
     r"""The record as one line of JSON, its newline included.
 
-    Everything but printable ASCII is spelled `\uXXXX`: a name that a client chose can neither end the line nor drive
-    the terminal of whoever reads it, and bytes that are not UTF-8 come back as they were.
+    Everything but printable ASCII is spelled `\u` and four digits: a name that a client chose can neither end the line
+    nor drive the terminal of whoever reads it, and bytes that are not UTF-8 come back as they were.
     """
     return json.dumps(record, separators=(", ", ": ")).replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 

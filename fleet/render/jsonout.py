@@ -112,9 +112,9 @@ _CONVERTERS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], .
 def dumps(value: Any, *, indent: int | None = None) -> str:
     r"""JSON text of a jsonable value, exact and safe to print.
 
-    Printable Unicode stays as it is. What would act on a terminal unseen is written as `\uXXXX`, which reads back
-    as the same character; so are lone surrogates, the bytes of a daemon's text that are not UTF-8. Without an
-    indent the text is one line, and several times as fast to make.
+    Printable Unicode stays as it is. What would act on a terminal unseen is written as `\u` and four digits, which
+    reads back as the same character; so are lone surrogates, the bytes of a daemon's text that are not UTF-8. Without
+    an indent the text is one line, and several times as fast to make.
     """
     separators = (",", ": ") if indent is not None else (", ", ": ")
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
