@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options
 from fleet.cli.output import Output, say
 from fleet.cli.progress import show_progress
-from fleet.cli.run import Target
 from fleet.cli.terminal import Terminal
 from fleet.engine import Attempt, FanOut, Outcome, Work, fan_out
 from fleet.errors import (

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.choosing import Target
 from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
 from fleet.cli.rolling import change
-from fleet.cli.run import Target, run
+from fleet.cli.run import run
 from fleet.cli.temporary import ForATime, refuse_for, run_for
 from fleet.errors import UsageError
 from fleet.operations import settings

@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.choosing import Target, admit
 from fleet.cli.numbers import NumbersCommand
 from fleet.cli.options import Options, with_options
 from fleet.cli.rolling import change
-from fleet.cli.run import Target, admit, run
+from fleet.cli.run import run
 from fleet.cli.terminal import terminal
 from fleet.errors import CommandFailedError, UsageError
 from fleet.inventory.model import PasswordCommand, PasswordFile, PasswordSource

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleet.cli.asking import access_to, transport_options
+from fleet.cli.choosing import Target
+from fleet.cli.choosing import admit as admit_servers
 from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.output import error_style, say, write
-from fleet.cli.run import Target, end_refused, open_journal
-from fleet.cli.run import admit as admit_servers
+from fleet.cli.run import end_refused, open_journal
 from fleet.engine import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,

@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.asking import Interrupts, ask
+from fleet.cli.choosing import Target, admit, load_inventory
 from fleet.cli.consent import confirm, must_ask, question, somebody
 from fleet.cli.draining import Driver, Wish
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
 from fleet.cli.rolling import alone
-from fleet.cli.run import Target, admit, end_refused, finish, load_inventory, open_journal, run
+from fleet.cli.run import end_refused, finish, open_journal, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.model import Server

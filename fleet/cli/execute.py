@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, with_options
 from fleet.cli.rolling import change
-from fleet.cli.run import Target, run
+from fleet.cli.run import run
 from fleet.management.commands import ReplyKind
 from fleet.operations.execute import execute, for_one_server, prepare, shown_arguments
 

@@ -28,6 +28,14 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "snapshot": ("snapshot", "diff"),
     "history": ("history",),
     "inventory": ("inventory",),
+    "ping": ("ping",),
+    "trust": ("trust",),
+    "top": ("top",),
+    "check": ("check",),
+    "metrics": ("metrics",),
+    "usage": ("collect", "usage"),
+    "config": ("config",),
+    "completion": ("completion",),
     "demo": ("demo",),
 }
 """The modules of this package and the commands that each registers. All other commands are those of `queries`."""

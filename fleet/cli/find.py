@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from fleet.cli.asking import Asked, Interrupts
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, with_options
-from fleet.cli.run import Ending, Target, of_servers, run
+from fleet.cli.run import Ending, of_servers, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome
 from fleet.operations.find import Found, Places, find, places_of_duplicates, say_duplicates, with_duplicates
 from fleet.operations.operation import Answer

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, duration, with_options
-from fleet.cli.run import Target, run
+from fleet.cli.run import run
 from fleet.cli.stream import Following, follow
 from fleet.errors import UsageError
 from fleet.operations import queries

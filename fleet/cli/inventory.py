@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.choosing import Target, choose, load_inventory
 from fleet.cli.options import Options, OutputFormat, between_names, with_options
 from fleet.cli.output import wants_json, write
 from fleet.cli.queries import Patterns
-from fleet.cli.run import Target, choose, load_inventory
 from fleet.errors import UsageError
 from fleet.inventory.model import Inventory, PasswordFile, PasswordSource, Server, SSHSettings
 from fleet.operations.columns import Column

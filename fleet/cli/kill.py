@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from fleet.cli.asking import Asked, Interrupts, ask
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, duration, with_options
-from fleet.cli.run import Ending, Target, of_servers, run
+from fleet.cli.run import Ending, of_servers, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, EXIT_UNREACHABLE, Outcome
 from fleet.errors import UnreachableError, UsageError
 from fleet.operations import who as persons

@@ -8,6 +8,7 @@ environment.
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,9 @@ class OutputFormat(StrEnum):
     WIDE = "wide"
     JSON = "json"
     NDJSON = "ndjson"
+    YAML = "yaml"
+    CSV = "csv"
+    NAME = "name"
     RAW = "raw"
 
 
@@ -59,7 +63,7 @@ class Options:
         command_line: the same as it was typed, without what may be a secret.
     """
 
-    inventory: str | None = None
+    inventory: tuple[str, ...] = ()
     limit: tuple[str, ...] = ()
     every: bool = False
     exclude: tuple[str, ...] = ()
@@ -68,6 +72,15 @@ class Options:
     force: bool = False
     readonly: bool = False
     output: OutputFormat = OutputFormat.TABLE
+    columns: tuple[str, ...] = ()
+    sort_by: str | None = None
+    no_headers: bool = False
+    table_format: str | None = None
+    gather: bool = False
+    diff: bool = False
+    exact_bytes: bool = False
+    utc: bool = False
+    watch: float | None = None
     quiet: bool = False
     verbose: int = 0
     color: When = When.AUTO
@@ -77,6 +90,9 @@ class Options:
     host_timeout: float = 30.0
     timeout: float | None = None
     ssh_config: str | None = None
+    jump: str | None = None
+    private_key: str | None = None
+    user: str | None = None
     lock_timeout: float = 10.0
     wait_busy: float | None = None
     dry_run: bool = False
@@ -147,7 +163,8 @@ class _Common:
     def parameter(self, name: str, *, environment: bool) -> inspect.Parameter:
         """The option as a parameter of a function that typer reads."""
         variable = "FLEET_" + self.names[-1].lstrip("-").upper().replace("-", "_")
-        option = typer.Option(*self.names, help=self.help, envvar=variable if environment else None, **self.settings)
+        known = environment and name != "inventory"  # typer would split that one at its blanks
+        option = typer.Option(*self.names, help=self.help, envvar=variable if known else None, **self.settings)
         annotation: Any = Annotated[self.kind | None, option]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
@@ -158,7 +175,10 @@ _PATTERN = {"metavar": "PATTERN"}
 
 _COMMON: dict[str, _Common] = {
     "inventory": _Common(
-        str, ("-i", "--inventory"), "The inventory: a YAML or JSON file, or a program.", {"metavar": "PATH"}
+        list[str],
+        ("-i", "--inventory"),
+        "The inventory: a file, a folder or a program (repeatable).",
+        {"metavar": "PATH"},
     ),
     "limit": _Common(list[str], ("-l", "--limit"), "Servers to ask (repeatable).", _PATTERN),
     "every": _Common(bool, ("--all",), "Ask every server of the inventory."),
@@ -169,6 +189,15 @@ _COMMON: dict[str, _Common] = {
     "readonly": _Common(bool, ("--readonly",), "Refuse every command that changes something."),
     "output": _Common(OutputFormat, ("-o", "--output"), "What to print on stdout [table]."),
     "json": _Common(bool, ("--json",), "The same as -o json."),
+    "columns": _Common(str, ("--columns",), "The columns to show, by their names.", {"metavar": "A,B"}),
+    "sort_by": _Common(str, ("--sort-by",), "Sort by a column; -COLUMN the other way.", {"metavar": "COLUMN"}),
+    "no_headers": _Common(bool, ("--no-headers",), "Leave the line of headings out."),
+    "table_format": _Common(str, ("--table-format",), "How to draw tables, as tabulate has it.", {"metavar": "NAME"}),
+    "gather": _Common(bool, ("-b", "--gather"), "Show equal answers once, under the names of their servers."),
+    "diff": _Common(bool, ("--diff",), "Show what most answer, and how the others differ from it."),
+    "exact_bytes": _Common(bool, ("--bytes",), "Show sizes in bytes."),
+    "utc": _Common(bool, ("--utc",), "Show times in UTC, not how long ago they are."),
+    "watch": _Common(str, ("--watch",), "Ask again and again, every 2s unless a time is given.", _DURATION),
     "quiet": _Common(bool, ("-q", "--quiet"), "Print nothing when all is well, else a line for each problem."),
     "verbose": _Common(int, ("-v", "--verbose"), "Say more on stderr; -vv adds tracebacks.", {"count": True}),
     "color": _Common(When, ("--color",), "When to colour [auto]."),
@@ -177,7 +206,10 @@ _COMMON: dict[str, _Common] = {
     "reply_timeout": _Common(str, ("--reply-timeout",), "For a daemon's greeting and each reply [10s].", _DURATION),
     "host_timeout": _Common(str, ("--host-timeout",), "For everything on one server [30s].", _DURATION),
     "timeout": _Common(str, ("--timeout",), "For the whole run [none].", _DURATION),
-    "ssh_config": _Common(str, ("--ssh-config",), "Read FILE in place of ~/.ssh/config.", {"metavar": "FILE"}),
+    "ssh_config": _Common(str, ("-F", "--ssh-config"), "Read FILE in place of ~/.ssh/config.", {"metavar": "FILE"}),
+    "jump": _Common(str, ("-J", "--jump"), "Go through these hosts, as with ssh -J.", {"metavar": "HOST,..."}),
+    "private_key": _Common(str, ("--private-key",), "Log in with the key of this file.", {"metavar": "FILE"}),
+    "user": _Common(str, ("--user",), "Log in as this user.", {"metavar": "NAME"}),
     "lock_timeout": _Common(str, ("--lock-timeout",), "For other runs of fleet on this machine to end [10s].", _WAIT),
     "wait_busy": _Common(str, ("--wait-busy",), "For other management clients to leave [none].", _DURATION),
 }
@@ -217,8 +249,10 @@ def merge(outer: Options, given: Mapping[str, Any]) -> Options:
         wanted = changes.setdefault("output", OutputFormat.JSON)
         if wanted is not OutputFormat.JSON:
             raise UsageError(f"--json and -o {wanted.value} contradict each other", hint="give one of them")
-    for name in {"limit", "exclude"} & changes.keys():
+    for name in {"inventory", "limit", "exclude"} & changes.keys():
         changes[name] = tuple(changes[name])
+    if "columns" in changes:
+        changes["columns"] = tuple(name.strip() for name in changes["columns"].split(","))
     return replace(outer, **changes, from_environment=outer.from_environment - changes.keys())
 
 
@@ -256,6 +290,8 @@ def before_command() -> Callable[..., None]:
         given.pop("version")  # shown already, if it was asked for
         variables = {name: given.pop(name) for name in list(given) if _is_from_environment(context, name)}
         variables = {name: value for name, value in variables.items() if value is not None}
+        if not given["inventory"] and (paths := os.environ.get("FLEET_INVENTORY")):
+            variables["inventory"] = [path for path in paths.split(os.pathsep) if path]
         invocation = _invocation(context)
         options = replace(merge(invocation.options, variables), from_environment=frozenset(variables))
         invocation.options = merge(options, given)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli import follow
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, OutputFormat, with_options
-from fleet.cli.run import Target, run
+from fleet.cli.run import run
 from fleet.cli.saved import show_saved
 from fleet.errors import UsageError
 from fleet.operations import queries, status

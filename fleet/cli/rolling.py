@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from fleet.cli.asking import Interrupts, access_to, ask, transport_options
 from fleet.cli.batches import Driver, Plan
+from fleet.cli.choosing import Target, admit, load_inventory
 from fleet.cli.consent import Foresight, clients_of, confirm, effect, foresee, must_ask, somebody
 from fleet.cli.options import Options, WhenUnreachable
 from fleet.cli.output import Output, error_style, output_for, say
-from fleet.cli.run import Target, admit, finish, load_inventory, open_journal, run
+from fleet.cli.run import finish, open_journal, run
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import EXIT_REFUSED, Outcome, Report, Work
 from fleet.errors import InterruptedRunError, RefusedError, UsageError

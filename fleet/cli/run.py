@@ -8,57 +8,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fleet.cli.asking import Asked, Interrupts, ask
+from fleet.cli.choosing import Named, Target, admit, inventory_paths
 from fleet.cli.consent import agree
 from fleet.cli.options import Options
-from fleet.cli.output import Output, output_for, say, write
+from fleet.cli.output import Output, output_for, say
 from fleet.engine import EXIT_INTERRUPTED, FanOut, Outcome, Report
-from fleet.errors import EmptyTargetError, FleetError, InterruptedRunError, RefusedError, UsageError
-from fleet.inventory.load import find_inventory, load
-from fleet.inventory.model import Inventory, Server
-from fleet.inventory.pattern import select
-from fleet.inventory.secrets import check_secrets
+from fleet.errors import FleetError, InterruptedRunError, RefusedError
+from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
 from fleet.operations.operation import Answer, Operation
 from fleet.operations.preview import preview_of
-from fleet.render.fold import fold
 from fleet.render.progress import Progress
 
 T = TypeVar("T")
 
 _LEAST = 0.001  # seconds: a timeout is more than 0
-
-
-class Named(Protocol):
-    """What is done to servers, by its name, and whether it changes them."""
-
-    @property
-    def name(self) -> str:
-        """The subcommand's name."""
-        ...
-
-    @property
-    def changes(self) -> bool:
-        """It changes daemons or their clients."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom a command is for.
-
-    Attributes:
-        args: the command's own arguments, as JSON shows them.
-        explicit: the command changes daemons, so the servers must be named by --limit or --all.
-        single: why the command can be for one server only, as a sentence; empty where it can be for many.
-    """
-
-    args: tuple[str, ...] = ()
-    explicit: bool = False
-    single: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +144,7 @@ def open_journal(operation: Named, servers: Sequence[Server], options: Options, 
         command_line=options.command_line,
         servers=[server.name for server in servers],
         changes=operation.changes,
-        inventory=inventory_path(options),
+        inventory=", ".join(inventory_paths(options)),
         syslog=options.syslog,
         environ=os.environ,
     )
@@ -199,109 +166,3 @@ def _show(
     if not output.outcome(outcome) and not operation.changes:
         output.abandoned = True  # nobody reads on, and nothing is changed by stopping
         fan.interrupt()
-
-
-def admit(operation: Named, options: Options, target: Target) -> tuple[Server, ...] | None:
-    """The servers that may be asked now; None where they were only to be listed, and were.
-
-    Raises:
-        RefusedError: the run is read-only, the servers cannot be chosen, are exclusive, or their secrets unreadable.
-    """
-    if operation.changes and options.readonly and not options.dry_run:
-        raise UsageError(
-            f"{operation.name} changes something, and this run is read-only",
-            hint="--readonly or FLEET_READONLY is set",
-        )
-    servers = choose(load_inventory(options), options, target)
-    if options.list_hosts:
-        write("".join(f"{server.name}\n" for server in servers))
-        return None
-    refuse_exclusive(servers, options)
-    check_secrets(servers)
-    return servers
-
-
-def load_inventory(options: Options) -> Inventory:
-    """The inventory that the options and the environment name.
-
-    Raises:
-        InventoryError: there is none, or it cannot be used.
-    """
-    return load(inventory_path(options))
-
-
-def inventory_path(options: Options) -> str:
-    """The path of the inventory that the options and the environment name.
-
-    Raises:
-        InventoryError: there is none.
-    """
-    folder = _working_folder()
-    if folder is None:
-        _refuse_relative(options)
-    return find_inventory(options.inventory, os.environ, folder or ".")
-
-
-def _working_folder() -> str | None:
-    """The working folder; None where somebody has deleted it."""
-    try:
-        return str(Path.cwd())
-    except FileNotFoundError:
-        return None
-
-
-def _refuse_relative(options: Options) -> None:
-    """Refuses paths that mean nothing, since the working folder is gone.
-
-    Raises:
-        UsageError: there are some.
-    """
-    for path in (options.inventory or os.environ.get("FLEET_INVENTORY"), options.ssh_config):
-        if path and not path.startswith(("/", "~")):
-            raise UsageError(
-                f"'{path}' is relative to the working folder, and that was deleted",
-                hint="go to another folder first, or give the whole path",
-            )
-
-
-def choose(inventory: Inventory, options: Options, target: Target) -> tuple[Server, ...]:
-    """The servers that are meant, in inventory order.
-
-    Raises:
-        RefusedError: a change without --limit or --all, a pattern that names nothing, an empty selection, several
-            servers where one is wanted.
-    """
-    if target.explicit and not options.limit and not options.every:
-        raise UsageError(
-            "this changes daemons: say which",
-            hint="with -l PATTERN, or --all for every server of the inventory; --list-hosts shows whom that names",
-        )
-    servers = select(inventory, options.limit or ("all",), options.exclude, allow_empty=options.allow_empty)
-    if options.only is not None:
-        servers = tuple(server for server in servers if server.name in options.only)
-        if not servers and not options.allow_empty:
-            raise EmptyTargetError(
-                "none of the servers of that run is in the inventory now",
-                hint="fleet inventory list shows those that are",
-            )
-    if target.single and len(servers) > 1:
-        raise UsageError(
-            f"{target.single}, and {len(servers)} servers are meant: {' '.join(fold(s.name for s in servers))}",
-            hint="name one of them",
-        )
-    return servers
-
-
-def refuse_exclusive(servers: Sequence[Server], options: Options) -> None:
-    """Refuses servers that the inventory marks as exclusive, unless --force is given.
-
-    Raises:
-        UsageError: there are some.
-    """
-    names = fold(server.name for server in servers if server.exclusive)
-    if names and not options.force:
-        raise UsageError(
-            f"marked as exclusive in the inventory, since a management client does harm by being there: "
-            f"{' '.join(names)}",
-            hint=f"leave out with -x '{','.join(names)}', or ask all the same with --force",
-        )

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.choosing import Target
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.rolling import roll_signal
-from fleet.cli.run import Target, run
+from fleet.cli.run import run
 from fleet.operations.gate import WAIT_TIMEOUT
 from fleet.operations.signals import throw
 

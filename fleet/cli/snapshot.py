@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from fleet.cli.asking import Interrupts, ask
+from fleet.cli.choosing import Target, admit
 from fleet.cli.options import Options, OutputFormat, with_options
 from fleet.cli.output import output_for
-from fleet.cli.run import Target, admit, finish, run
+from fleet.cli.run import finish, run
 from fleet.cli.saved import STDIN, read_file
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import EmptyTargetError, UsageError

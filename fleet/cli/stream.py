@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any
 
 from fleet.cli.asking import Interrupts, access_to, transport_options
+from fleet.cli.choosing import Target, admit
 from fleet.cli.consent import agree
 from fleet.cli.options import Options, OutputFormat
 from fleet.cli.output import OutputError, error_style, say, traceback_text, write
-from fleet.cli.run import Target, admit, end_refused, open_journal, perform
+from fleet.cli.run import end_refused, open_journal, perform
 from fleet.engine import EXIT_FAILED, Attempt, FanOut, Outcome, Report, fan_out
 from fleet.errors import (
     CommandFailedError,

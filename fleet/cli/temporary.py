@@ -14,10 +14,11 @@ from typing import Annotated, Any, Generic, TypeVar
 import typer
 
 from fleet.cli.asking import Interrupts, access_to, ask_over, transport_options
+from fleet.cli.choosing import Target, admit
 from fleet.cli.consent import agree
 from fleet.cli.options import Options, duration
 from fleet.cli.output import error_style, output_for, say
-from fleet.cli.run import Target, admit, end_refused, finish, open_journal, perform
+from fleet.cli.run import end_refused, finish, open_journal, perform
 from fleet.engine import FanOut, Outcome, Report
 from fleet.errors import RefusedError, ServerError, UnreachableError, UsageError
 from fleet.inventory.model import Server

@@ -14,10 +14,11 @@ import typer
 
 from fleet.cli.answers import Asker, Choices, Need, choices
 from fleet.cli.asking import Asked, Interrupts, access_to, ask_over, transport_options
+from fleet.cli.choosing import Target, admit
 from fleet.cli.consent import confirm, foresee, must_ask, question, somebody
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import error_style, output_for, say
-from fleet.cli.run import Target, admit, end_refused, finish, open_journal, perform, run
+from fleet.cli.run import end_refused, finish, open_journal, perform, run
 from fleet.cli.terminal import terminal
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, RunTimeoutError, ServerError, UsageError

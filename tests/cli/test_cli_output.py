@@ -145,7 +145,7 @@ def test_ctrl_c_before_anything_is_sent(small: Fleet, monkeypatch: pytest.Monkey
     def interrupted(_servers: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fleet.cli.run.check_secrets", interrupted)
+    monkeypatch.setattr("fleet.cli.choosing.check_secrets", interrupted)
     result = small("kill", "a", "--json")
     assert (result.status, result.err) == (130, "interrupted before anything was sent\n")
     document = result.document

@@ -1,0 +1,10 @@
+"""`fleet metrics`."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to the application."""
+    del app
