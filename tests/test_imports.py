@@ -25,10 +25,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal": {"errors", "inventory", "engine"},
     "operations": {"errors", "management", "session", "inventory", "transport", "engine"},
     "render": {"errors", "management", "session", "inventory", "engine", "operations"},
+    "usage": {"errors", "management"},
+    "top": {"errors", "management", "inventory", "engine", "operations", "render"},
     "demo": {"errors", "management", "session", "inventory", "transport", "engine", "operations", "render"},
     "cli": {
         *("errors", "management", "session", "inventory", "transport", "engine", "journal", "operations"),
-        *("render", "demo"),
+        *("render", "demo", "top", "usage"),
         "",  # fleet itself, for its version
     },
     "__main__": {"cli"},
@@ -38,18 +40,27 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The modules that may import a third party. A prefix that ends in a dot is a package.
 THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "asyncssh": ("fleet.transport", "fleet.transport.", "fleet.demo", "fleet.demo."),
-    "yaml": ("fleet.inventory.load",),
+    "yaml": ("fleet.inventory.yaml_tree",),
     "tabulate": ("fleet.render.table",),
+    "prometheus_client": ("fleet.render.prometheus",),
+    "textual": ("fleet.top", "fleet.top."),
     "wcwidth": ("fleet.render.",),
     "typer": ("fleet.cli", "fleet.cli."),
     "click": ("fleet.cli", "fleet.cli."),
-    "rich": ("fleet.cli", "fleet.cli."),
+    "rich": ("fleet.cli", "fleet.cli.", "fleet.top."),
+    "cryptography": ("fleet.cli.version",),
     "prompt_toolkit": ("fleet.cli.prompt",),
 }
 
 # Modules that others import at start-up, so that what they import of third parties waits for a call. The modules inside
 # fleet/transport may import asyncssh at their top: fleet.transport itself imports them late.
-MUST_BE_LATE = {"fleet.transport", "fleet.demo", "fleet.render.table", "fleet.render.progress"}
+MUST_BE_LATE = {
+    "fleet.transport",
+    "fleet.demo",
+    "fleet.render.table",
+    "fleet.render.progress",
+    "fleet.render.prometheus",
+}
 
 # The management protocol is sans-I/O: bytes in, events out.
 NO_IO = {
@@ -234,7 +245,7 @@ def test_what_breaks_the_rules_is_found(name: str, source: str) -> None:
         ("fleet.transport", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import asyncssh"),
         ("fleet.demo.server", "import asyncssh"),
         ("fleet.transport.dial", "import asyncssh"),
-        ("fleet.inventory.load", "import yaml"),
+        ("fleet.inventory.yaml_tree", "import yaml"),
     ],
 )
 def test_what_keeps_the_rules_is_let_be(name: str, source: str) -> None:

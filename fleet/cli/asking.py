@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from fleet.cli.options import Options
 from fleet.cli.output import say
 from fleet.cli.progress import show_progress
+from fleet.cli.sshing import ssh_options
 from fleet.engine import EXIT_INTERRUPTED, Attempt, FanOut, Outcome, fan_out
 from fleet.errors import UsageError
 from fleet.inventory.model import Server
@@ -43,8 +43,10 @@ class Asked(Generic[T]):
     interrupted: bool
 
 
-Listen = Callable[[Outcome[Any], FanOut[Any], Progress], None]
-"""Told of each outcome as it completes; may break the fan-out off, and clears the progress line before it writes."""
+Listen = Callable[[Outcome[Any], FanOut[Any], Progress], Outcome[Any] | None]
+"""Told of each outcome as it completes; may break the fan-out off, and clears the progress line before it writes.
+
+What it gives is kept in the outcome's place."""
 
 
 def ask(
@@ -104,11 +106,10 @@ async def ask_over(
     async with fan, show_progress(fan, outcomes, options, words) as progress:
         interrupts.end_with(partial(_interrupt, fan, progress))
         async for outcome in fan:
-            outcomes.append(outcome)
             if journal is not None:
                 journal.outcome(outcome, _own_words(outcome))
-            if listen is not None:
-                listen(outcome, fan, progress)
+            kept = None if listen is None else listen(outcome, fan, progress)
+            outcomes.append(outcome if kept is None else kept)
     return Asked(outcomes, fan.interrupted)
 
 
@@ -160,10 +161,14 @@ def _untold(_attempt: Attempt) -> None:
     """Nobody keeps a record of what is sent."""
 
 
-def transport_options(options: Options) -> SSHOptions:
-    """What the command line says of the way to the servers."""
-    files = None if options.ssh_config is None else (Path(options.ssh_config),)
-    return SSHOptions(config_files=files, connect_timeout=options.connect_timeout)
+def transport_options(options: Options, *, keep: bool = False) -> SSHOptions:
+    """What the command line says of the way to the servers.
+
+    Args:
+        options: of the command line.
+        keep: the servers are asked again and again.
+    """
+    return ssh_options(options, keep=keep)
 
 
 class Interrupts:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.cli.options import Options
-from fleet.cli.output import write
+from fleet.cli.output import check_shape, write
+from fleet.cli.watch import refuse_watch
 from fleet.errors import EmptyTargetError, UsageError
-from fleet.inventory.load import find_inventory, load
+from fleet.inventory.load import find_inventory, load, read
 from fleet.inventory.model import Inventory, Server
 from fleet.inventory.pattern import select
+from fleet.inventory.resolve import Resolver
 from fleet.inventory.secrets import check_secrets
 from fleet.render.fold import fold
 
@@ -51,12 +53,15 @@ def admit(operation: Named, options: Options, target: Target) -> tuple[Server, .
     """The servers that may be asked now; None where they were only to be listed, and were.
 
     Raises:
-        RefusedError: the run is read-only, the servers cannot be chosen, are exclusive, or their secrets unreadable.
+        RefusedError: the run is read-only, what is to be shown there is not, the servers cannot be chosen, are
+            exclusive, or their secrets unreadable.
     """
+    refuse_watch(options, operation.name)
+    check_shape(operation, options)
     if operation.changes and options.readonly and not options.dry_run:
         raise UsageError(
             f"{operation.name} changes something, and this run is read-only",
-            hint="--readonly or FLEET_READONLY is set",
+            hint="--readonly or FLEET_READONLY is set, or readonly in a file: fleet config show tells",
         )
     servers = choose(load_inventory(options), options, target)
     if options.list_hosts:
@@ -74,6 +79,15 @@ def load_inventory(options: Options) -> Inventory:
         InventoryError: there is none, or it cannot be used.
     """
     return load(*inventory_paths(options))
+
+
+def read_inventory(options: Options) -> Resolver:
+    """What those inventories say, before servers are made of it.
+
+    Raises:
+        InventoryError: there is none, or it cannot be used.
+    """
+    return read(*inventory_paths(options))
 
 
 def inventory_paths(options: Options) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from typing import Any
 
 from fleet.cli.asking import Interrupts, ask
 from fleet.cli.options import Options
-from fleet.cli.output import SERVER, error_style, say
+from fleet.cli.output import error_style, say
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import Outcome
 from fleet.errors import InterruptedRunError, UsageError
 from fleet.inventory.model import Server
+from fleet.operations.columns import SERVER
 from fleet.operations.operation import Answer, Confirm, Foreseen, Operation
 from fleet.operations.preview import preview_of
 from fleet.render.fold import fold_counted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -10,8 +12,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from fleet.cli.lean import lean_command
+
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "follow": ("events", "bytecount"),
+    "follow": ("log", "events", "bytecount"),
     "find": ("find",),
     "changes": ("verb", "mute", "hold"),
     "signals": ("signal",),
@@ -48,11 +52,30 @@ _SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, 
 class Commands(TyperGroup):
     """The application's commands, by their names."""
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:  # noqa: D102 - as the base says
+        with _told_of_interruption():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: D102 - as the base says
+        with _told_of_interruption():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002, D102 - as the base says
         return [*_family(_QUERIES), *_FAMILY_OF]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, D102 - as the base says
         return _family(_FAMILY_OF.get(cmd_name, _QUERIES), cmd_name).get(cmd_name)
+
+
+@contextmanager
+def _told_of_interruption() -> Iterator[None]:
+    """Typer ends a command line that is broken off while it is read without a word."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from fleet.errors import InterruptedRunError  # noqa: PLC0415 - for that case only
+
+        raise InterruptedRunError("interrupted before anything was sent") from None
 
 
 def is_command(name: str) -> bool:
@@ -71,7 +94,7 @@ def _family(family: str, only: str | None = None) -> dict[str, Any]:
     group = get_command(app)
     if not isinstance(group, TyperGroup):
         raise TypeError("a family is a group of commands")
-    return dict(group.commands)
+    return {name: lean_command(command) for name, command in group.commands.items()}
 
 
 def _nothing() -> None:
@@ -90,4 +113,5 @@ def application(callback: Any, summary: str) -> TyperGroup:
     group = get_command(app)
     if not isinstance(group, TyperGroup):
         raise TypeError("fleet is a group of commands")
+    lean_command(group, root=True)
     return group

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.choosing import Target
-from fleet.cli.options import Options, duration, with_options
+from fleet.cli.options import Options, Patterns, duration, with_options
 from fleet.cli.run import run
 from fleet.cli.stream import Following, follow
 from fleet.errors import UsageError
@@ -23,14 +23,13 @@ from fleet.operations.messages import SOURCES
 from fleet.operations.operation import Operation
 from fleet.operations.settings import change_verb
 
-Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
-
 DEFAULT_LINES = "20"
 """Log lines of each server where nobody says how many."""
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands to the application."""
+    app.command("log")(with_options(_log, changes=True))
     app.command("events")(with_options(_events))
     app.command("bytecount")(with_options(_bytecount))
 
@@ -90,20 +89,12 @@ def _bytecount(
     return follow(Following("bytecount", feed), options, _target(patterns))
 
 
-def state(
-    *,
-    patterns: Patterns = None,
-    live: Annotated[bool, typer.Option("--follow", help="Go on with every change, until Ctrl-C.")] = False,
-    options: Options,
-) -> int:
-    """Show the state of each daemon, and since when."""
-    if live:
-        return follow(Following("state", StateFeed), options, _target(patterns))
-    query = next(query for query in queries.QUERIES if query.name == "state")
-    return run(query.operation(), options, _target(patterns))
+def follow_state(patterns: Sequence[str] | None, options: Options) -> int:
+    """`fleet state --follow`."""
+    return follow(Following("state", StateFeed), options, _target(patterns))
 
 
-def log(
+def _log(
     *,
     words: Annotated[
         list[str] | None, typer.Argument(metavar="N|all", help="How many lines [20]; with --follow also PATTERN.")

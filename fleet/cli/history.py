@@ -5,22 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from fleet.cli.options import Options, OutputFormat, between_names, with_options
-from fleet.cli.output import say, wants_json, write
+from fleet.cli.output import check_table, say, show_table
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.journal.lines import settings
 from fleet.journal.places import state_folder
 from fleet.journal.record import Run, RunState, ServerRecord, Standing, find_run, recent_runs
-from fleet.operations.columns import Column, Kind
+from fleet.operations.columns import SERVER, Column, Kind
 from fleet.render.fold import fold_counted
-from fleet.render.jsonout import SCHEMA, dumps, to_jsonable
-from fleet.render.table import render_table
+from fleet.render.jsonout import SCHEMA, to_jsonable
 from fleet.render.text import escape
 from fleet.render.units import elapsed, rfc3339
 
@@ -28,21 +26,21 @@ _COUNTED = tuple(standing for standing in Standing if standing is not Standing.P
 _AGAIN = (Standing.FAILED, Standing.UNREACHABLE, Standing.NOT_ATTEMPTED, Standing.UNCONFIRMED)
 
 _RUNS = (
-    Column("run"),
+    Column("run", names=True),
     Column("started", Kind.AGE, header="AGO"),
     Column("user"),
     Column("servers", Kind.COUNT),
     *(Column(standing.value, Kind.COUNT) for standing in _COUNTED),
-    Column("exit_status", header="EXIT"),
-    Column("command_line", header="COMMAND"),
+    Column("exit_status", header="EXIT", keep=True),
+    Column("command_line", header="COMMAND", keep=True),
     Column("inventory", wide=True),
 )
 
 _SERVERS = (
-    Column("server"),
-    Column("status"),
+    SERVER,
+    Column("status", keep=True),
     Column("elapsed", Kind.SECONDS),
-    Column("error"),
+    Column("error", keep=True),
     Column("answer"),
     Column("sent", wide=True),
 )
@@ -71,16 +69,16 @@ def _list(
     The newest 500 runs that changed something are kept, and 200 that only asked. A run is one of this user on this
     machine.
     """
-    as_json = wants_json(options)
     kept = (run for run in recent_runs(state_folder(os.environ)) if run.changes or not changes)
     runs = [*islice(kept, count)]
-    if as_json:
-        write(dumps({"fleet_schema": SCHEMA, "runs": [_head(run) for run in runs]}, indent=2) + "\n")
-    elif runs:
-        wide = options.output is OutputFormat.WIDE
-        write(render_table(_RUNS, [_run_row(run) for run in runs], wide=wide, now=datetime.now(UTC)) + "\n")
-    else:
-        say("no run is kept yet")
+    show_table(
+        _RUNS,
+        lambda: map(_run_row, runs),
+        options,
+        lambda: {"fleet_schema": SCHEMA, "runs": [_head(run) for run in runs]},
+        items="runs",
+        nothing="no run is kept yet",
+    )
     return 0
 
 
@@ -90,16 +88,17 @@ def _show(*, name: RunName, options: Options) -> int:
     The last run is the newest one that asked servers; fleet history itself is none. A server is unconfirmed where a
     change was sent to it and no answer was read: it may have been done.
     """
-    as_json = wants_json(options)
+    check_table(_SERVERS, options)
     run = find_run(state_folder(os.environ), name)
-    if as_json:
-        write(dumps({"fleet_schema": SCHEMA, **_told(run)}, indent=2) + "\n")
-        return 0
-    if not options.quiet:
+    if options.output in (OutputFormat.TABLE, OutputFormat.WIDE) and not options.quiet:
         say(escape(_words(run)))
-    if run.servers:
-        wide = options.output is OutputFormat.WIDE
-        write(render_table(_SERVERS, [_server_row(server) for server in run.servers], wide=wide) + "\n")
+    show_table(
+        _SERVERS,
+        lambda: map(_server_row, run.servers),
+        options,
+        lambda: {"fleet_schema": SCHEMA, **_told(run)},
+        items="servers",
+    )
     return 0
 
 

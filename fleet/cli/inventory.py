@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from fleet.cli.choosing import Target, choose, load_inventory
-from fleet.cli.options import Options, OutputFormat, between_names, with_options
-from fleet.cli.output import wants_json, write
-from fleet.cli.queries import Patterns
-from fleet.errors import UsageError
+from fleet.cli.choosing import Target, choose, load_inventory, read_inventory
+from fleet.cli.options import Options, OutputFormat, Patterns, between_names, with_options
+from fleet.cli.output import say, show_table, write
+from fleet.cli.sshing import ssh_options
+from fleet.errors import ServerError, UsageError
+from fleet.inventory.listing import listing
 from fleet.inventory.model import Inventory, PasswordFile, PasswordSource, Server, SSHSettings
-from fleet.operations.columns import Column
+from fleet.inventory.resolve import Resolver
+from fleet.operations.columns import SERVER, Column, Kind
+from fleet.operations.operation import Row
 from fleet.render.fold import fold_names
-from fleet.render.jsonout import dumps, to_jsonable
-from fleet.render.table import render_table
+from fleet.render.jsonout import SCHEMA, dumps, to_jsonable
+from fleet.render.text import escape
+from fleet.transport import Setting, explain
 
 _COLUMNS = (
-    Column("server"),
+    SERVER,
     Column("address"),
     Column("management"),
     Column("jump"),
     Column("groups"),
     Column("exclusive", wide=True),
-    Column("max_clients", wide=True),
+    Column("max_clients", Kind.COUNT, wide=True),
 )
-
-# `ansible_become_password`, `vault_token`, `api_key`; not `..._file`, which says only where a secret is.
-_SECRET = re.compile(r"(?:pass|password|passwd|passphrase|secret|token|credential|api_?key)s?$", re.IGNORECASE)
-_NOT_SHOWN = "(not shown)"
+_GROUPS = (Column("group", names=True), Column("children"), Column("servers", Kind.COUNT))
+_SHOWN = (Column("name", names=True, keep=True), Column("value", keep=True), Column("origin", header="FROM", keep=True))
+_OF_THE_WAY = frozenset({"ssh_host", "ssh_port", "ssh_user", "private_key", "host_keys", "jump"})
 
 
 def register(app: typer.Typer) -> None:
@@ -45,43 +47,106 @@ def register(app: typer.Typer) -> None:
     app.add_typer(family, name="inventory")
 
 
-def _list(*, patterns: Patterns = None, options: Options) -> int:
-    """List the servers, as targets or all of them."""
-    as_json = wants_json(options)
-    servers = choose(load_inventory(options), options, Target(args=tuple(patterns or ())))
-    if as_json:
-        write(dumps({"fleet_schema": 1, "servers": [_described(server) for server in servers]}, indent=2) + "\n")
+def _list(
+    *,
+    patterns: Patterns = None,
+    host: Annotated[str | None, typer.Option("--host", hidden=True, metavar="HOST")] = None,
+    as_program: Annotated[bool, typer.Option("--list", hidden=True)] = False,
+    options: Options,
+) -> int:
+    """List the servers, as targets or all of them.
+
+    With -o json it is what Ansible's programs of inventories print, for Ansible and for fleet to read: the servers, the
+    hosts to jump through, and their variables. Secrets are left out of it.
+    """
+    if as_program or host is not None:
+        options = replace(options, output=OutputFormat.JSON)
+    resolver = read_inventory(options)
+    inventory = resolver.inventory()
+    servers = choose(inventory, options, Target(args=tuple(patterns or ())))
+    if host is not None:
+        hosts = listing(resolver, servers)["_meta"]["hostvars"]
+        write(dumps(hosts.get(host, {}), indent=2) + "\n")
         return 0
-    rows = [_row(server) for server in servers]
-    write(render_table(_COLUMNS, rows, wide=options.output is OutputFormat.WIDE) + "\n")
+    show_table(
+        _COLUMNS,
+        lambda: map(_row, servers),
+        options,
+        lambda: _document(resolver, servers, options),
+        items="servers" if options.output is OutputFormat.NDJSON else None,
+    )
     return 0
+
+
+def _document(resolver: Resolver, servers: Sequence[Server], options: Options) -> Mapping[str, object]:
+    """Ansible's form of an inventory; a line of NDJSON is a server as `show` describes it."""
+    if options.output is OutputFormat.NDJSON:
+        return {"fleet_schema": SCHEMA, "servers": [_described(server) for server in servers]}
+    return listing(resolver, servers)
 
 
 def _graph(*, options: Options) -> int:
     """Draw the groups with their servers, as a tree."""
-    as_json = wants_json(options)
     inventory = load_inventory(options)
-    if as_json:
-        groups = [to_jsonable(group) for group in inventory.groups.values()]
-        write(dumps({"fleet_schema": 1, "groups": groups}, indent=2) + "\n")
+    if options.output in (OutputFormat.TABLE, OutputFormat.WIDE):
+        write("".join(f"{line}\n" for line in _tree(inventory, "all", 0)))
         return 0
-    write("".join(f"{line}\n" for line in _tree(inventory, "all", 0)))
+    show_table(
+        _GROUPS,
+        lambda: ((name, " ".join(group.children), len(group.servers)) for name, group in inventory.groups.items()),
+        options,
+        lambda: {"fleet_schema": SCHEMA, "groups": list(inventory.groups.values())},
+        items="groups",
+    )
     return 0
 
 
 def _show(*, server: Annotated[str, typer.Argument(metavar="SERVER", help="Its name.")], options: Options) -> int:
-    """Show everything that is known of one server, each value with its place in the inventory; secrets never."""
-    as_json = wants_json(options)
+    """Show everything that is known of one server, each value with the place it comes from; secrets never.
+
+    The way to it is shown as it is gone: what the options, the inventory and ssh_config say of it, put together.
+    """
     only = replace(options, limit=(server,), exclude=(), allow_empty=False)
-    found = _one(choose(load_inventory(options), only, Target(args=(server,))), server)
-    if as_json:
-        write(dumps({"fleet_schema": 1, **_described(found)}, indent=2) + "\n")
-        return 0
-    rows = [(name, _plain(value), found.origins.get(name)) for name, value in _facts(found)]
-    variables = _without_secrets(found.variables)
-    rows.extend((name, _plain(value), found.origins.get(name)) for name, value in variables.items())
-    write(render_table((Column("name"), Column("value"), Column("origin", header="FROM")), rows) + "\n")
+    inventory = load_inventory(options)
+    found = _one(choose(inventory, only, Target(args=(server,))), server)
+    way = _way(found, options) if found.ssh is not None else ()
+    show_table(
+        _SHOWN,
+        lambda: _shown(found, way),
+        options,
+        lambda: {"fleet_schema": SCHEMA, **_described(found), "way": [*way]},
+    )
+    if inventory.closed and options.output in (OutputFormat.TABLE, OutputFormat.WIDE) and not options.quiet:
+        say(f"not read, since Ansible Vault encrypts them: {', '.join(map(escape, inventory.closed))}")
     return 0
+
+
+def _way(server: Server, options: Options) -> tuple[Setting, ...]:
+    """How the server is reached, with all that options and ssh_config add to the inventory.
+
+    Raises:
+        UsageError: they cannot be used for it.
+    """
+    try:
+        return explain(server, ssh_options(options))
+    except ServerError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+
+
+def _shown(server: Server, way: Sequence[Setting]) -> Iterator[Row]:
+    """The rows of `show`: for people the way as it is gone stands in place of what the inventory says of it."""
+    for name, value in _facts(server):
+        if name == "ssh_host":
+            yield from ((setting.name, _plain(setting.value), setting.origin) for setting in way)
+        if name not in _OF_THE_WAY:
+            yield name, _plain(value), _place(server, name)
+    for name, value in server.variables.items():
+        yield name, _plain(value), _place(server, name)
+
+
+def _place(server: Server, name: str) -> str | None:
+    origin = server.origins.get(name)
+    return None if origin is None else str(origin)
 
 
 def _one(servers: tuple[Server, ...], name: str) -> Server:
@@ -169,21 +234,7 @@ def _password_place(source: PasswordSource | None) -> str | None:
 
 def _described(server: Server) -> dict[str, object]:
     facts = {name: to_jsonable(value) for name, value in _facts(server)}
-    return {**facts, "host": server.host, "variables": to_jsonable(_without_secrets(server.variables))}
-
-
-def _without_secrets(variables: Mapping[str, object]) -> dict[str, object]:
-    """Variables of other tools stand in the same inventory, and some of them are passwords."""
-    return {
-        name: _NOT_SHOWN if _SECRET.search(name) and value is not None else _hide_inside(value)
-        for name, value in variables.items()
-    }
-
-
-def _hide_inside(value: object) -> object:
-    if isinstance(value, Mapping):
-        return _without_secrets(value)
-    return [_hide_inside(item) for item in value] if isinstance(value, list | tuple) else value
+    return {**facts, "host": server.host, "variables": to_jsonable(server.variables)}
 
 
 def _plain(value: object) -> object:

@@ -26,8 +26,12 @@ class NumbersCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: D102 - as the base says
         known = {name: parameter for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        value = False  # whether a word is what the option before it takes
         for word in args[: args.index("--") if "--" in args else None]:
-            self._refuse_unknown(word, known)
+            if not value:
+                self._refuse_unknown(word, known)
+            option: Any = None if value else known.get(word)
+            value = option is not None and not (option.is_flag or option.count)
         return super().parse_args(ctx, args)
 
     def _refuse_unknown(self, word: str, known: dict[str, Any]) -> None:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet import __version__
 from fleet.errors import InterruptedRunError, UsageError
-from fleet.journal.lines import command_text
-from fleet.render.units import parse_duration
+
+if TYPE_CHECKING:
+    from fleet.cli.settings import Settings
 
 
 class OutputFormat(StrEnum):
@@ -57,7 +57,8 @@ class Options:
     """The common options of one run, with their defaults. Times are in seconds.
 
     Attributes:
-        from_environment: the names of those that only a variable of the environment gave.
+        from_environment: the names of those that only a variable of the environment, or a file of settings, gave.
+        origins: where those that are no defaults come from: a variable, `file:line`, or `command line`.
         only: the names that a selection is cut down to, where an earlier run is repeated in part; no option gives it.
         argv: the words of the command line; None where they must not be kept, as a secret may be among them.
         command_line: the same as it was typed, without what may be a secret.
@@ -93,6 +94,7 @@ class Options:
     jump: str | None = None
     private_key: str | None = None
     user: str | None = None
+    config: str | None = None
     lock_timeout: float = 10.0
     wait_busy: float | None = None
     dry_run: bool = False
@@ -104,6 +106,7 @@ class Options:
     batch_wait: float | None = None
     step: bool = False
     from_environment: frozenset[str] = frozenset()
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     only: frozenset[str] | None = None
     argv: tuple[str, ...] | None = None
     command_line: str = "fleet"
@@ -124,6 +127,7 @@ class Invocation:
         args: the command's own arguments.
         argv: the words of the command line.
         complete: everything was read, and `options` says what the user wants.
+        settings: what the files of settings say.
     """
 
     options: Options = field(default_factory=Options)
@@ -131,12 +135,15 @@ class Invocation:
     args: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
     complete: bool = False
+    settings: Settings | None = None
 
 
 def wait(text: str | None) -> float | None:
     """The callback of an option that takes a duration, or 0 for no wait at all: its seconds."""
     if text is None:
         return None
+    from fleet.render.units import parse_duration  # noqa: PLC0415 - most command lines have no duration
+
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -151,6 +158,11 @@ def duration(text: str | None) -> float | None:
     return seconds
 
 
+def variable_of(setting: str) -> str:
+    """The variable of an option, from its long name without the dashes."""
+    return "FLEET_" + setting.upper().replace("-", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class _Common:
     """A common option: its type, names (the long one last) and what typer is told of it."""
@@ -162,7 +174,7 @@ class _Common:
 
     def parameter(self, name: str, *, environment: bool) -> inspect.Parameter:
         """The option as a parameter of a function that typer reads."""
-        variable = "FLEET_" + self.names[-1].lstrip("-").upper().replace("-", "_")
+        variable = variable_of(self.names[-1].lstrip("-"))
         known = environment and name != "inventory"  # typer would split that one at its blanks
         option = typer.Option(*self.names, help=self.help, envvar=variable if known else None, **self.settings)
         annotation: Any = Annotated[self.kind | None, option]
@@ -206,10 +218,16 @@ _COMMON: dict[str, _Common] = {
     "reply_timeout": _Common(str, ("--reply-timeout",), "For a daemon's greeting and each reply [10s].", _DURATION),
     "host_timeout": _Common(str, ("--host-timeout",), "For everything on one server [30s].", _DURATION),
     "timeout": _Common(str, ("--timeout",), "For the whole run [none].", _DURATION),
-    "ssh_config": _Common(str, ("-F", "--ssh-config"), "Read FILE in place of ~/.ssh/config.", {"metavar": "FILE"}),
+    "ssh_config": _Common(
+        str,
+        ("-F", "--ssh-config"),
+        "Read FILE in place of ~/.ssh/config and /etc/ssh/ssh_config; none reads neither.",
+        {"metavar": "FILE"},
+    ),
     "jump": _Common(str, ("-J", "--jump"), "Go through these hosts, as with ssh -J.", {"metavar": "HOST,..."}),
     "private_key": _Common(str, ("--private-key",), "Log in with the key of this file.", {"metavar": "FILE"}),
     "user": _Common(str, ("--user",), "Log in as this user.", {"metavar": "NAME"}),
+    "config": _Common(str, ("--config",), "Take defaults of options from FILE.", {"metavar": "FILE"}),
     "lock_timeout": _Common(str, ("--lock-timeout",), "For other runs of fleet on this machine to end [10s].", _WAIT),
     "wait_busy": _Common(str, ("--wait-busy",), "For other management clients to leave [none].", _DURATION),
 }
@@ -233,6 +251,12 @@ _CHANGING: dict[str, _Common] = {
 """The options of commands that change something. Before the command's name every command takes them."""
 
 _EVERY = _COMMON | _CHANGING
+
+COMMON = frozenset(_EVERY)
+"""The names of all options that are not one command's own."""
+
+Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
+"""The parameter of a command that takes patterns as arguments too."""
 
 CHANGE_OPTIONS = frozenset(_CHANGING)
 """The names in `Options` of those that only commands that change something take behind their names."""
@@ -268,7 +292,9 @@ _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotati
 
 def _show_version(wanted: bool | None) -> None:
     if wanted:
-        typer.echo(f"fleet {__version__}")
+        from fleet.cli.version import version_text  # noqa: PLC0415 - only --version wants it
+
+        typer.echo(version_text())
         raise typer.Exit
 
 
@@ -288,13 +314,14 @@ def before_command() -> Callable[..., None]:
 
     def callback(context: typer.Context, **given: Any) -> None:
         given.pop("version")  # shown already, if it was asked for
-        variables = {name: given.pop(name) for name in list(given) if _is_from_environment(context, name)}
-        variables = {name: value for name, value in variables.items() if value is not None}
-        if not given["inventory"] and (paths := os.environ.get("FLEET_INVENTORY")):
-            variables["inventory"] = [path for path in paths.split(os.pathsep) if path]
         invocation = _invocation(context)
-        options = replace(merge(invocation.options, variables), from_environment=frozenset(variables))
-        invocation.options = merge(options, given)
+        options = invocation.options
+        of_files, variables = _taken(context, given, "DEFAULT_MAP"), _taken(context, given, "ENVIRONMENT")
+        if not given.get("inventory") and (paths := os.environ.get("FLEET_INVENTORY")):
+            variables["inventory"] = [path for path in paths.split(os.pathsep) if path]
+        options = merge(merge(options, of_files), variables)
+        options = replace(options, from_environment=frozenset({*of_files, *variables}))
+        invocation.options = _told(merge(options, given), invocation, of_files, variables, given)
 
     return _with_signature(callback, [_CONTEXT, _VERSION, *_parameters(changes=True, environment=True)])
 
@@ -304,7 +331,7 @@ def between_names() -> Callable[..., None]:
 
     def callback(context: typer.Context, **given: Any) -> None:
         invocation = _invocation(context)
-        invocation.options = merge(invocation.options, given)
+        invocation.options = _told(merge(invocation.options, given), invocation, (), (), given)
 
     return _with_signature(callback, [_CONTEXT, *_parameters(changes=False, environment=False)])
 
@@ -339,7 +366,8 @@ def with_options(
         invocation.args = tuple(shown(arguments))
         if given.get("patterns"):
             common["limit"] = [*(common["limit"] or ()), *given["patterns"]]
-        invocation.options = _typed(invocation, merge(invocation.options, common), arguments)
+        options = _told(merge(invocation.options, common), invocation, (), (), common)
+        invocation.options = _typed(invocation, options, arguments)
         invocation.complete = True
         try:
             status = function(**given, options=invocation.options)
@@ -354,6 +382,8 @@ def with_options(
 
 def _typed(invocation: Invocation, options: Options, arguments: Sequence[str]) -> Options:
     """The options with the command line in them, as far as others may see it."""
+    from fleet.journal.lines import command_text  # noqa: PLC0415 - --version and --help need no journal
+
     if tuple(arguments) == invocation.args:
         return replace(options, argv=invocation.argv, command_line=command_text(invocation.argv))
     return replace(
@@ -365,9 +395,32 @@ def _invocation(context: typer.Context) -> Invocation:
     return context.ensure_object(Invocation)
 
 
-def _is_from_environment(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "ENVIRONMENT"
+def _taken(context: typer.Context, given: dict[str, Any], source: str) -> dict[str, Any]:
+    """What of the options came from this source; it is taken out of the others."""
+    names = [name for name in given if getattr(context.get_parameter_source(name), "name", "") == source]
+    taken = {name: given.pop(name) for name in names}
+    return {name: value for name, value in taken.items() if value is not None}
+
+
+def _told(
+    options: Options,
+    invocation: Invocation,
+    of_files: Iterable[str],
+    variables: Iterable[str],
+    given: Mapping[str, Any],
+) -> Options:
+    """The options, with where they come from."""
+    told = dict(options.origins)
+    files = invocation.settings.given if invocation.settings is not None else {}
+    told |= {name: files[setting_of(name)].origin for name in of_files}
+    told |= {name: variable_of(setting_of(name)) for name in variables}
+    told |= {name: "command line" for name, value in given.items() if value is not None}
+    return replace(options, origins=told)
+
+
+def setting_of(name: str) -> str:
+    """The long name of a common option, without the dashes, from its name in `Options`."""
+    return _EVERY[name].names[-1].lstrip("-")
 
 
 def _arguments(context: typer.Context, given: Mapping[str, Any]) -> Iterator[str]:

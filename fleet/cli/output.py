@@ -6,26 +6,21 @@ import os
 import sys
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TextIO, TypeVar
 
 from fleet.cli.options import Options, OutputFormat
 from fleet.engine import EXIT_FAILED, Outcome, Report
 from fleet.errors import InternalError, UsageError
+from fleet.inventory.model import Server
 from fleet.operations.columns import Column
-from fleet.operations.operation import Answer, Operation, PartText
+from fleet.operations.operation import Answer, Operation, Row
 from fleet.render import outcomes as words
-from fleet.render.gather import gather_text
-from fleet.render.jsonout import document, dumps, ndjson_server, ndjson_summary
 from fleet.render.style import Style, wants_colour
-from fleet.render.table import render_table
 from fleet.render.text import escape
 
 T = TypeVar("T")
 
-SERVER = Column("server")
-"""The first column of every table."""
 _TRACEBACKS = 2  # so many -v show the tracebacks of bugs
 
 
@@ -99,6 +94,7 @@ class Output(ABC, Generic[T]):
         self.abandoned = False
         self._style = error_style(options)
         self._words = ""
+        self._remark = ""
         self._lost: OutputError | None = None
 
     def outcome(self, outcome: Outcome[Answer[T]]) -> bool:
@@ -116,9 +112,26 @@ class Output(ABC, Generic[T]):
     def _tells_progress(self) -> bool:
         return bool(self.options.verbose) and not self.options.quiet
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more is wanted of the values that `outcome` was given: they are written."""
+        return False
+
+    def expect(self, servers: Sequence[Server]) -> None:
+        """Is told who is asked, in inventory order, before the first outcome; need not be told."""
+
     def words(self, text: str) -> None:
         """Takes a sentence that goes to stderr behind the data."""
         self._words = text
+
+    def remark(self, text: str) -> None:
+        """Takes a line that goes to stderr right behind the data: how they are shown."""
+        self._remark = text
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """Remark and words, as far as there are any, for who shows them in another place."""
+        return self._remark, self._words
 
     def finish(self, report: Report[Answer[T]]) -> int:
         """Shows the data, says what there is to say beside it, and gives the exit status."""
@@ -156,6 +169,7 @@ class Output(ABC, Generic[T]):
             if report.exit_status and not self.abandoned:
                 say("\n".join(lines) or self._words)
             return
+        say(self._remark)
         say(self._words)
         say(words.warnings_text(outcomes, style=self._style))
         say(words.errors_text(outcomes, style=self._style))
@@ -175,104 +189,10 @@ class Output(ABC, Generic[T]):
                 say(f"{escape(outcome.server.name)}: {traceback_text(outcome.error.__cause__)}")
 
 
-class TableOutput(Output[T]):
-    """A table in inventory order."""
-
-    def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
-        if self.operation.texts is not None:
-            return self._gathered(report, self.operation.texts)
-        values = [
-            (outcome.server.name, outcome.value.value) for outcome in report.outcomes if outcome.value is not None
-        ]
-        rows = [(name, *row) for name, value in values for row in self.operation.rows(value)]
-        totals = self.operation.totals
-        total = None
-        if totals is not None and len(values) > 1:
-            total = (f"{len(values)} servers", *totals([value for _name, value in values]))
-        table = render_table(
-            (SERVER, *self.operation.columns),
-            rows,
-            total,
-            wide=self.options.output is OutputFormat.WIDE,
-            now=datetime.now(UTC),
-        )
-        if rows:
-            return f"{table}\n"
-        if values:
-            self.words(self.operation.nobody or self._words)
-        return ""
-
-    def _gathered(self, report: Report[Answer[T]], texts: Callable[[T], Sequence[PartText]]) -> str:
-        answers = [(name, texts(answer.value)) for name, answer in _answers(report)]
-        text = gather_text(answers, style=_data_style(self.options))
-        if not text and any(outcome.value is not None for outcome in report.outcomes):
-            self.words(self.operation.nobody or self._words)
-        return text
-
-
-class JsonOutput(Output[T]):
-    """One document, whatever happened."""
-
-    shown_when_quiet = True
-
-    def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
-        return dumps(document(report, self.result), indent=2) + "\n"
-
-
-class NdjsonOutput(Output[T]):
-    """One line for each server as it completes, and a summary."""
-
-    shown_when_quiet = True
-    writes_at_once = True
-
-    def outcome(self, outcome: Outcome[Answer[T]]) -> bool:  # noqa: D102 - as the base says
-        if not (self.options.quiet and outcome.status == "ok"):
-            self._write(ndjson_server(outcome, self.result) + "\n")
-        return super().outcome(outcome)
-
-    def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
-        return ndjson_summary(report) + "\n"
-
-
-class RawOutput(Output[T]):
-    """The daemons' own text, under a line with the server's name where several were asked."""
-
-    def __init__(self, operation: Operation[T], options: Options) -> None:
-        super().__init__(operation, options)
-        self.exact = not sys.stdout.isatty()
-
-    def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
-        several = len(report.outcomes) > 1
-        parts = []
-        for name, answer in _answers(report):
-            heading = f"==> {name} <==\n" if several else ""
-            parts.append(heading + answer.raw)
-        text = "".join(parts)
-        return text if self.exact else _readable(text)
-
-
-def _answers(report: Report[Answer[T]]) -> Iterator[tuple[str, Answer[T]]]:
-    """Each server that said something, and what: of one that failed in the middle, what it said before."""
-    for outcome in report.outcomes:
-        answer = outcome.value or outcome.partial
-        if answer is not None:
-            yield outcome.server.name, answer
-
-
-def _readable(text: str) -> str:
-    """The text with its control characters escaped, so that it cannot drive the terminal."""
-    return "\n".join(escape(line.removesuffix("\r")) for line in text.split("\n"))
-
-
 def traceback_text(error: BaseException) -> str:
     """The traceback of a bug, for -vv."""
     lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
     return "\n".join(map(escape, lines))
-
-
-def _data_style(options: Options) -> Style:
-    """Colour for stdout."""
-    return Style(wants_colour(options.color.value, os.environ, sys.stdout.isatty()))
 
 
 def error_style(options: Options) -> Style:
@@ -280,26 +200,105 @@ def error_style(options: Options) -> Style:
     return Style(wants_colour(options.color.value, os.environ, sys.stderr.isatty()))
 
 
-_OUTPUTS: dict[OutputFormat, type[Output[Any]]] = {
-    OutputFormat.TABLE: TableOutput,
-    OutputFormat.WIDE: TableOutput,
-    OutputFormat.JSON: JsonOutput,
-    OutputFormat.NDJSON: NdjsonOutput,
-    OutputFormat.RAW: RawOutput,
-}
-
-
-def wants_json(options: Options) -> bool:
-    """Whether a command that asks no server, and has one table to show, is to show it as JSON.
+def output_for(operation: Operation[T], options: Options) -> Output[T]:
+    """The output of a run in the format that was asked for.
 
     Raises:
-        UsageError: it is to show it as something else.
+        UsageError: the options ask for columns or shapes that the operation does not have.
     """
-    if options.output not in (OutputFormat.TABLE, OutputFormat.WIDE, OutputFormat.JSON):
-        raise UsageError(f"-o {options.output.value} is not for this command", hint="take table, wide or json")
-    return options.output is OutputFormat.JSON
+    # The shapes are subclasses of what stands here, and a run that is refused needs none of them.
+    from fleet.cli import shapes  # noqa: PLC0415 - see above
+
+    shapes.check_columns(shapes.columns_of(operation), options)
+    return shapes.OUTPUTS[options.output](operation, options)
 
 
-def output_for(operation: Operation[T], options: Options) -> Output[T]:
-    """The output of a run in the format that was asked for."""
-    return _OUTPUTS[options.output](operation, options)
+def check_shape(operation: object, options: Options) -> None:
+    """Refuses columns and shapes that an operation does not have, before anybody is asked.
+
+    Args:
+        operation: an Operation, or anything else that is done to servers: then nothing of it is a table.
+        options: of the command line.
+
+    Raises:
+        UsageError: the options ask for them.
+    """
+    from fleet.cli import shapes  # noqa: PLC0415 - as above
+
+    if isinstance(operation, Operation):
+        shapes.check_operation(operation, options)
+    elif options.output not in _STREAMED:
+        raise UsageError(
+            f"events have no {options.output.value} form", hint=f"take {', '.join(one.value for one in _STREAMED)}"
+        )
+
+
+_STREAMED = (OutputFormat.TABLE, OutputFormat.WIDE, OutputFormat.JSON, OutputFormat.NDJSON)
+"""The formats of commands that follow."""
+
+
+def show_table(
+    columns: Sequence[Column],
+    rows: Callable[[], Iterable[Row]],
+    options: Options,
+    document: Callable[[], Mapping[str, Any]],
+    *,
+    items: str | None = None,
+    total: Row | None = None,
+    nothing: str = "",
+) -> None:
+    """Shows what a command that asks no server has found, in the shape that is asked for.
+
+    Args:
+        columns: what the cells of a row mean.
+        rows: makes the rows; called once the options were looked at, and only for shapes that want it, as is
+            `document`.
+        options: of the command line.
+        document: makes the JSON document; anything that `to_jsonable` takes.
+        items: the key of the document's list that has an object for each row: with `-o ndjson` each is a line. None
+            where it has none: then the document is the one line.
+        total: the last row of a table, or None.
+        nothing: what to tell people where there is no row.
+
+    Raises:
+        UsageError: the options ask for something that there is not.
+    """
+    from fleet.cli.listing import Listing  # noqa: PLC0415 - it has the shapes as above
+
+    Listing(columns, options, items=items).show(rows, document, total=total, nothing=nothing)
+
+
+def check_table(columns: Sequence[Column], options: Options) -> None:
+    """Refuses at once what `show_table` would refuse later.
+
+    Raises:
+        UsageError: the options ask for something that there is not.
+    """
+    from fleet.cli.listing import Listing  # noqa: PLC0415 - as above
+
+    Listing(columns, options)
+
+
+def refusal_document(report: Report[Any], output: OutputFormat) -> str:
+    """What stdout has of a run that ended before it came to any server; empty where the format is for people.
+
+    Args:
+        report: of which nothing is there but its error.
+        output: the format that was asked for.
+    """
+    if output not in DOCUMENTS:
+        return ""
+    from fleet.render import jsonout  # noqa: PLC0415 - most runs are not refused
+
+    if output is OutputFormat.NDJSON:
+        return jsonout.ndjson_summary(report) + "\n"
+    whole = jsonout.document(report, lambda value: value)
+    if output is OutputFormat.JSON:
+        return jsonout.dumps(whole, indent=2) + "\n"
+    from fleet.render.yamlout import yaml_text  # noqa: PLC0415 - as above
+
+    return yaml_text(whole)
+
+
+DOCUMENTS = (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.YAML)
+"""The formats in which an error is shown on stdout too."""

@@ -1,4 +1,4 @@
-"""The commands that read: the table of queries, and status, clients, routes, log."""
+"""The commands that read: the table of queries, and status, clients, routes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fleet.cli import follow
 from fleet.cli.choosing import Target
-from fleet.cli.options import Options, OutputFormat, with_options
+from fleet.cli.options import Options, OutputFormat, Patterns, with_options
 from fleet.cli.run import run
 from fleet.cli.saved import show_saved
 from fleet.errors import UsageError
 from fleet.operations import queries, status
 from fleet.operations.operation import Operation, Query
-
-Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command("clients")(with_options(_of(status.CLIENTS, "Show who is connected: one row per client.")))
     app.command("routes")(with_options(_of(status.ROUTES, "Show which client has which address or subnet.")))
     for query in queries.QUERIES:
-        app.command(query.name)(with_options(follow.state if query.name == "state" else _of_query(query)))
-    app.command("log")(with_options(follow.log, changes=True))
+        app.command(query.name)(with_options(_state if query.name == "state" else _of_query(query)))
 
 
 def _of(operation: Operation[Any], text: str) -> Callable[..., int]:
@@ -39,6 +35,21 @@ def _of(operation: Operation[Any], text: str) -> Callable[..., int]:
 
 def _of_query(query: Query[Any]) -> Callable[..., int]:
     return _of(query.operation(), query.help)
+
+
+def _state(
+    *,
+    patterns: Patterns = None,
+    live: Annotated[bool, typer.Option("--follow", help="Go on with every change, until Ctrl-C.")] = False,
+    options: Options,
+) -> int:
+    """Show the state of each daemon, and since when."""
+    if live:
+        from fleet.cli.follow import follow_state  # noqa: PLC0415 - who asks once has no use for what follows
+
+        return follow_state(patterns, options)
+    query = next(query for query in queries.QUERIES if query.name == "state")
+    return run(query.operation(), options, Target(args=tuple(patterns or ())))
 
 
 def _status(

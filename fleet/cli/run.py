@@ -15,6 +15,7 @@ from fleet.cli.choosing import Named, Target, admit, inventory_paths
 from fleet.cli.consent import agree
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say
+from fleet.cli.watch import refuse_watch
 from fleet.engine import EXIT_INTERRUPTED, FanOut, Outcome, Report
 from fleet.errors import FleetError, InterruptedRunError, RefusedError
 from fleet.inventory.model import Server
@@ -47,7 +48,8 @@ class Ending(Generic[T]):
 def run(operation: Operation[T], options: Options, target: Target, ending: Ending[T] | None = None) -> int:
     """Performs the operation on the servers that are meant, and shows what came of it.
 
-    A change is shown and asked for before, as the operation says; with --dry-run it is shown and not done.
+    A change is shown and asked for before, as the operation says; with --dry-run it is shown and not done. What only
+    reads is done again and again with --watch.
 
     Returns:
         The exit status (docs/exit-status.md).
@@ -55,7 +57,10 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     Raises:
         RefusedError: nothing was sent to any server.
     """
-    servers = admit(operation, options, target)
+    watched = options.watch is not None and not operation.changes
+    if not watched:
+        refuse_watch(options, operation.name)
+    servers = admit(operation, replace(options, watch=None) if watched else options, target)
     if servers is None:
         return 0
     if operation.changes and options.dry_run:
@@ -63,6 +68,10 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     agree(operation, servers, options)
     journal = open_journal(operation, servers, options, target)
     try:
+        if watched:
+            from fleet.cli.watching import watch  # noqa: PLC0415 - only for --watch
+
+            return watch(operation, servers, options, target, ending=ending or Ending(), journal=journal)
         return perform(operation, servers, options, target, ending=ending, journal=journal)
     except RefusedError as error:
         end_refused(journal, error)
@@ -84,10 +93,12 @@ def perform(
         RefusedError: nothing was sent to any server.
     """
     output = output_for(operation, options)
+    output.expect(servers)
     ending = ending or Ending()
     started, begun = datetime.now(UTC), time.monotonic()
     with Interrupts() as interrupts:
-        listen = None if ending.settle else partial(_show, operation, output)
+        keep = ending != Ending()  # otherwise nobody wants the values of outcomes that are written
+        listen = None if ending.settle else partial(_show, operation, output, keep=keep)
         asked = ask(operation, servers, options, interrupts, journal=journal, listen=listen)
         if ending.settle is not None:
             asked = ending.settle(asked, _left(options, time.monotonic() - begun), interrupts)
@@ -108,7 +119,12 @@ def perform(
         )
         if journal is not None:
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-    return finish(report, output)
+    status = finish(report, output)
+    if any(hasattr(value, "clients") for value in values):
+        from fleet.cli.remembered import remember_clients  # noqa: PLC0415 - only for answers that name clients
+
+        remember_clients(values)
+    return status
 
 
 def _left(options: Options, spent: float) -> Options:
@@ -159,10 +175,18 @@ def end_refused(journal: Journal, error: FleetError) -> None:
 
 
 def _show(
-    operation: Operation[T], output: Output[T], outcome: Outcome[Answer[T]], fan: FanOut[Any], progress: Progress
-) -> None:
+    operation: Operation[T],
+    output: Output[T],
+    outcome: Outcome[Answer[T]],
+    fan: FanOut[Any],
+    progress: Progress,
+    *,
+    keep: bool,
+) -> Outcome[Answer[T]] | None:
     if output.writes_at_once:
         progress.clear()
     if not output.outcome(outcome) and not operation.changes:
         output.abandoned = True  # nobody reads on, and nothing is changed by stopping
         fan.interrupt()
+    # A million rows are not kept until the end where they are written as they come.
+    return replace(outcome, value=None, partial=None) if output.spent and not keep else None

@@ -29,6 +29,9 @@ from fleet.render.text import escape
 
 _LIMIT = 4 << 30  # bytes; security limit: a million clients have half a GB
 
+_DOCUMENT = (OutputFormat.TABLE, OutputFormat.WIDE, OutputFormat.JSON)
+"""The formats in which a snapshot is asked for; each means JSON, the only one that it has."""
+
 Patterns = Annotated[list[str] | None, typer.Argument(metavar="PATTERN", help="Servers to ask; all without any.")]
 Differences = Mapping[str, ServerDifference]
 Outcomes = Sequence[Outcome[Answer[ServerDifference]]]
@@ -46,7 +49,7 @@ def _snapshot(*, patterns: Patterns = None, options: Options) -> int:
     fleet snapshot > a.json keeps the status of each server, and what tells its sessions apart from later ones. It is
     one JSON document whatever -o and -q say.
     """
-    if options.output in (OutputFormat.NDJSON, OutputFormat.RAW) and "output" not in options.from_environment:
+    if options.output not in _DOCUMENT and "output" not in options.from_environment:
         raise UsageError("a snapshot is one JSON document", hint=f"leave -o {options.output.value} out")
     options = replace(options, output=OutputFormat.JSON, quiet=False)
     return run(SNAPSHOT, options, Target(args=tuple(patterns or ())))

@@ -128,6 +128,7 @@ def _introduce(workspace: Workspace, write: Write) -> None:
 def _variables(workspace: Workspace) -> dict[str, str]:
     return {
         "FLEET_INVENTORY": str(workspace.inventory),
+        "FLEET_CONFIG": os.devnull,  # the user's own settings have no part in the demo
         "FLEET_SSH_CONFIG": str(workspace.ssh_config),  # the user's own ssh_config has no part in the demo
         "FLEET_REPLY_TIMEOUT": "1s",  # so long the busy server is waited for, each time
     }

@@ -95,7 +95,7 @@ class _Reader:
         self._index = end
         return value  # type: ignore[no-any-return]  # a text that begins with neither { nor [ decodes to a scalar
 
-    def _mapping(self, depth: int) -> MappingNode:
+    def _mapping(self, depth: int) -> MappingNode | ScalarNode:
         position = self._position()
         self._index += 1
         entries: dict[str, Entry] = {}
@@ -110,7 +110,7 @@ class _Reader:
                 raise self._wrong("not JSON: ':' is wanted here")
             self._index += 1
             entries[key] = Entry(key, key_position, self._value(depth + 1))
-        return MappingNode(tuple(entries.values()), position)
+        return _tagged(entries, position) or MappingNode(tuple(entries.values()), position)
 
     def _sequence(self, depth: int) -> SequenceNode:
         position = self._position()
@@ -134,6 +134,16 @@ class _Reader:
         if self._peek() == closing:
             raise self._wrong(f"not JSON: nothing stands between ',' and '{closing}'")
         return True
+
+
+def _tagged(entries: dict[str, Entry], position: Position) -> ScalarNode | None:
+    """What Ansible prints in JSON for a value that is `!vault` or `!unsafe` in YAML; None for any other mapping."""
+    if len(entries) == 1:
+        for key, vaulted in (("__ansible_vault", True), ("__ansible_unsafe", False)):
+            node = entries[key].value if key in entries else None
+            if isinstance(node, ScalarNode) and isinstance(node.value, str):
+                return ScalarNode(node.value, position, vaulted=vaulted)
+    return None
 
 
 def duplicate_key(key: str, position: Position, before: Position) -> WrongValueError:

@@ -1,49 +1,38 @@
-"""Finds an inventory and reads it. The only module that knows YAML.
-
-The text is read event by event into fleet's own tree (tree.py), not by a YAML loader: so every value keeps its line
-and column, a duplicate key is an error, and none of YAML 1.1's guesses is taken (`no`, `22:22`, `017` stay text).
-"""
+"""Finds inventories and reads them: files of every shape, folders of them, programs, and the folders of variables."""
 
 from __future__ import annotations
 
+import gc
 import os
-import re
-import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fleet.errors import InventoryError
-from fleet.inventory.json_tree import duplicate_key, read_json
-from fleet.inventory.model import Inventory, Position
-from fleet.inventory.records import read_records
-from fleet.inventory.resolve import resolve
-from fleet.inventory.script import run_script
-from fleet.inventory.tree import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_NODES,
-    Entry,
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    WrongValueError,
-    check_characters,
-    inventory_error,
+from fleet.inventory.files import (
+    VAULT_HINT,
+    VAULT_MARK,
+    Files,
+    Kind,
+    decode,
+    folder_names,
+    inventory_files,
+    is_empty,
+    is_folder,
+    is_program,
+    kind_of,
+    variable_files,
 )
-
-DATA_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-"""Names that are read, never run, even where a file system marks every file as executable."""
-
-_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_STR_TAGS = frozenset({None, "!", "!unsafe", "tag:yaml.org,2002:str"})
-_VAULT_TAGS = frozenset({"!vault", "!vault-encrypted"})
-_MAP_TAGS = frozenset({None, "!", "tag:yaml.org,2002:map"})
-_SEQ_TAGS = frozenset({None, "!", "tag:yaml.org,2002:seq"})
-# What YAML calls printable; both of PyYAML's readers refuse the rest, but without a line.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+from fleet.inventory.json_tree import read_json
+from fleet.inventory.model import Inventory, Position
+from fleet.inventory.reader import Reader
+from fleet.inventory.records import Definitions, overlay
+from fleet.inventory.resolve import Resolver
+from fleet.inventory.script import ask_script, run_script, script_deadline
+from fleet.inventory.shapes import read_host_list, read_ini_shape, read_tree
+from fleet.inventory.tree import MappingNode, Node, WrongValueError, describe
+from fleet.inventory.yaml_tree import read_yaml
 
 
 def find_inventory(explicit: str | None, environ: Mapping[str, str], cwd: str) -> str:
@@ -85,254 +74,180 @@ def _config_home(environ: Mapping[str, str]) -> Path:
     return Path(environ["HOME"] if environ.get("HOME") else os.path.expanduser("~")) / ".config"  # noqa: PTH111 - Path.home() raises where there is no user
 
 
-def load(path: str) -> Inventory:
-    """Reads an inventory: a YAML or JSON file of Ansible's shape, or a program that prints Ansible's `--list` JSON.
-
-    A file is a program where it is executable and not named .yaml, .yml or .json.
+def load(*paths: str) -> Inventory:
+    """Reads one inventory, or several that are laid over each other, the later ones over the earlier.
 
     Args:
-        path: as `find_inventory` returns it; relative paths inside the inventory start at its folder.
+        paths: as `find_inventory` returns them; see `read`.
 
     Raises:
-        InventoryError: it cannot be read, or something in it is wrong: every complaint with file, line and column.
+        InventoryError: one cannot be read, or something in them is wrong: every complaint with file, line and column.
     """
+    with _collector_paused():
+        return read(*paths).inventory()
+
+
+def read(*paths: str) -> Resolver:
+    """What inventories say, before servers are made of it.
+
+    Each is a file of Ansible's YAML, INI or JSON; a folder of such files; a program that prints Ansible's `--list`
+    JSON; or a list of hosts with commas between. A file is a program where it is executable, begins as programs do,
+    and is not named .yaml, .yml or .json. Relative paths in an inventory start at its folder. The folders `group_vars`
+    and `host_vars` beside a file, or in a folder, are read with it.
+
+    Args:
+        paths: one at least.
+
+    Raises:
+        InventoryError: one cannot be read, or something in them is wrong: every complaint with file, line and column.
+    """
+    reader = Reader(Position(paths[0], 1, 1))
+    reading = _Reading(reader)
+    for path in paths:
+        reading.inventory(path)
+    for folder in reading.folders:
+        reading.variables(folder)
+    return Resolver(reader.finish(), source=", ".join(paths))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """An inventory is many objects and no garbage: looking for it again and again takes a quarter of the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
     try:
-        if _is_program(path):
-            source = f"{path} --list"
-            tree: Node = read_json(_decode(run_script(path), source), source)
-        else:
-            text = _decode(_read_file(path), path)
-            tree = read_json(text, path) if path.endswith(".json") else _read_yaml(text, path)
-        folder = Path(path).absolute().parent
-        records = read_records(tree, folder)
-    except WrongValueError as error:
-        raise inventory_error(error.complaint) from None
-    return resolve(records, source=path, folder=folder)
-
-
-def _is_program(path: str) -> bool:
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - a str path, and the error's text is taken from OSError
-    except (OSError, ValueError):
-        return False  # _read_file says what is wrong with it
-    return stat.S_ISREG(mode) and bool(mode & 0o111) and Path(path).suffix not in DATA_SUFFIXES
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a str path, `-i <(command)` included
-            data = file.read(MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise InventoryError(f"{path} is a folder, not an inventory file", hint="name the file in it") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InventoryError(
-            f"{path} cannot be read: {reason}", hint="name an inventory with -i PATH or $FLEET_INVENTORY"
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise InventoryError(f"{path} has more than {MAX_BYTES} bytes, which is fleet's security limit")
-    return data
-
-
-def _decode(data: bytes, file: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8", "replace")
-        line = before.count("\n") + 1
-        position = Position(file, line, len(before) - before.rfind("\n"))
-        raise WrongValueError(
-            position, f"byte 0x{data[error.start]:02x} is not UTF-8", "save the file as UTF-8"
-        ) from None
-
-
-def _read_yaml(text: str, file: str) -> Node:
-    bad = _UNPRINTABLE.search(text)
-    if bad:
-        before = text[: bad.start()]
-        position = Position(file, before.count("\n") + 1, bad.start() - before.rfind("\n"))
-        raise WrongValueError(position, f"character U+{ord(bad.group()):04X} is not allowed in YAML")
-    builder = _Builder(file)
-    for event in _events(text, file):
-        builder.feed(event)
-    if builder.root is None:
-        raise WrongValueError(Position(file, 1, 1), "the inventory is empty", "it begins with all: {hosts: ...}")
-    return builder.root
-
-
-def _events(text: str, file: str) -> Iterator[Any]:
-    import yaml  # noqa: PLC0415 - 40 ms that --help and completion need not pay
-
-    # libyaml where PyYAML was built with it: ten times as fast, and the same events.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        yield from yaml.parse(text, Loader=loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what = " ".join(part for part in (error.context, error.problem) if part)
-        hint = "quote a value that begins with one of [ { * & ! % @ ` or holds ': ' or ' #'; indent with blanks"
-        raise WrongValueError(Position(file, line, column), f"not YAML: {what}", hint) from None
+        yield
+    finally:
+        gc.enable()
 
 
 @dataclass(slots=True)
-class _Open:
-    """A mapping or sequence whose end has not come yet."""
+class _Reading:
+    """One reading of all inventories.
 
-    event: Any
-    position: Position
-    nodes_before: int
-    items: list[Node] = field(default_factory=list)
-    entries: dict[str, Entry] = field(default_factory=dict)
-    merges: list[Node] = field(default_factory=list)
-    merge_key: bool = False
-    key: ScalarNode | None = None
+    Attributes:
+        folders: where folders of variables are looked for, each once, as an ordered set.
+    """
 
+    reader: Reader
+    files: Files = field(default_factory=Files)
+    folders: dict[str, None] = field(default_factory=dict)
 
-@dataclass(slots=True)
-class _Builder:
-    """Nodes from YAML's events, with anchors and merge keys resolved and every limit held."""
-
-    file: str
-    root: Node | None = None
-    open: list[_Open] = field(default_factory=list)
-    anchors: dict[str, tuple[Node, int]] = field(default_factory=dict)
-    nodes: int = 0
-    documents: int = 0
-
-    def feed(self, event: Any) -> None:
-        """Takes the next event."""
-        handler = getattr(self, f"_on_{type(event).__name__}", None)
-        if handler is not None:
-            handler(event, Position(self.file, event.start_mark.line + 1, event.start_mark.column + 1))
-
-    def _on_DocumentStartEvent(self, _event: Any, position: Position) -> None:  # noqa: N802 - PyYAML's name
-        self.documents += 1
-        if self.documents > 1:
-            raise WrongValueError(position, "a second YAML document", "an inventory is one document: remove the '---'")
-
-    def _on_ScalarEvent(self, event: Any, position: Position) -> None:  # noqa: N802 - PyYAML's name
-        before = self.nodes
-        self._count(1, position)
-        node = self._scalar(event, position)
-        self._anchor(event, node, before)
-        frame = self.open[-1] if self.open else None
-        if frame is not None and frame.key is None and not frame.merge_key and _is_mapping(frame):
-            frame.key = node
-            frame.merge_key = event.value == "<<" and not event.style and event.tag is None
+    def inventory(self, path: str) -> None:
+        """Reads one of those that were named."""
+        if is_folder(path):
+            self._note_folder(path)
+            self._folder(path)
+        elif "," in path and not os.path.lexists(path):
+            with self._text(Path.cwd(), strict=True):
+                read_host_list(self.reader, path)
         else:
-            self._put(node)
+            self._note_folder(os.path.dirname(path))  # noqa: PTH120 - a str path, empty for the working folder
+            self._file(path, Path(path).absolute().parent, own=True)
 
-    def _scalar(self, event: Any, position: Position) -> ScalarNode:
-        plain = not event.style
-        check_characters(event.value, position)
-        if event.tag in _VAULT_TAGS:
-            return ScalarNode(event.value, position, vaulted=True)
-        if event.tag not in _STR_TAGS:
-            raise WrongValueError(position, f"tag {_shown(event.tag)} is not taken", "remove it: values are text")
-        is_key = bool(self.open) and _is_mapping(self.open[-1]) and self.open[-1].key is None
-        if plain and event.tag is None and event.value in _NULLS and not (is_key and event.value):
-            return ScalarNode(None, position)
-        return ScalarNode(event.value, position)
+    def _note_folder(self, folder: str) -> None:
+        self.folders.pop(folder, None)  # where it is named again, its variables count as those of the later one
+        self.folders[folder] = None
 
-    def _on_AliasEvent(self, event: Any, position: Position) -> None:  # noqa: N802 - PyYAML's name
-        if event.anchor not in self.anchors:
-            raise WrongValueError(
-                position,
-                f"alias *{event.anchor} has no anchor before it",
-                f"write &{event.anchor} at the value it repeats",
-            )
-        node, size = self.anchors[event.anchor]
-        self._count(size, position)
-        self._put(node, position)
+    def _folder(self, folder: str) -> None:
+        found = False
+        for path in inventory_files(folder):
+            found = True
+            self._file(path, Path(folder).absolute(), own=False)
+        if not found:
+            raise InventoryError(f"{folder} is a folder without an inventory file", hint="name another one with -i")
 
-    def _on_SequenceStartEvent(self, event: Any, position: Position) -> None:  # noqa: N802 - PyYAML's name
-        self._start(event, position, _SEQ_TAGS)
+    def _file(self, path: str, folder: Path, *, own: bool) -> None:
+        """Reads one file.
 
-    def _on_MappingStartEvent(self, event: Any, position: Position) -> None:  # noqa: N802 - PyYAML's name
-        self._start(event, position, _MAP_TAGS)
+        Args:
+            path: its path.
+            folder: where relative paths in it start.
+            own: it was named itself, and is in fleet's own shape if it is YAML or a mapping in JSON.
+        """
+        with self._text(folder, strict=False):
+            if is_program(path):
+                self._program(path)
+                return
+            text = self.files.read(path)
+            if text.startswith(VAULT_MARK):
+                raise _vaulted(path)
+            if not own and is_empty(text):
+                return
+            kind = kind_of(path, text)
+            if kind is Kind.INI:
+                _refuse_toml(path)
+                read_ini_shape(self.reader, text, path)
+                return
+            tree = read_json(text, path) if kind is Kind.JSON else read_yaml(text, path)
+            if tree is None:
+                hint = "it begins with all: {hosts: ...}"
+                raise WrongValueError(Position(path, 1, 1), "the inventory is empty", hint)
+            self.reader.strict = own and not (isinstance(tree, MappingNode) and tree.get("_meta"))
+            read_tree(self.reader, tree)
 
-    def _start(self, event: Any, position: Position, tags: frozenset[str | None]) -> None:
-        if self.open and _is_mapping(self.open[-1]) and self.open[-1].key is None:
-            raise WrongValueError(position, "a key is one text", "quote it, if it begins with [ or {")
-        if event.tag not in tags:
-            raise WrongValueError(position, f"tag {_shown(event.tag)} is not taken", "remove it")
-        if len(self.open) >= MAX_DEPTH:
-            raise WrongValueError(
-                position, f"more than {MAX_DEPTH} levels inside each other, which is fleet's security limit"
-            )
-        self.open.append(_Open(event, position, self.nodes))
-        self._count(1, position)
+    def _program(self, path: str) -> None:
+        deadline = script_deadline()
+        source = f"{path} --list"
 
-    def _on_SequenceEndEvent(self, _event: Any, _position: Position) -> None:  # noqa: N802 - PyYAML's name
-        frame = self.open.pop()
-        self._finish(frame, SequenceNode(tuple(frame.items), frame.position))
+        def ask(host: str) -> Node:
+            asked = f"{path} --host {host}"
+            text = decode(ask_script(path, host, deadline), asked)
+            return read_json(text if text.strip() else "{}", asked)
 
-    def _on_MappingEndEvent(self, _event: Any, _position: Position) -> None:  # noqa: N802 - PyYAML's name
-        frame = self.open.pop()
-        entries = dict(frame.entries)
-        for merged in frame.merges:
-            for entry in _merged_entries(merged):
-                entries.setdefault(entry.key, entry)
-        self._finish(frame, MappingNode(tuple(entries.values()), frame.position))
+        read_tree(self.reader, read_json(decode(run_script(path, deadline), source), source), ask)
 
-    def _finish(self, frame: _Open, node: Node) -> None:
-        self._anchor(frame.event, node, frame.nodes_before)
-        self._put(node)
+    @contextmanager
+    def _text(self, folder: Path, *, strict: bool) -> Iterator[None]:
+        """While one text is read; what makes it unreadable is a complaint, and the next text is read."""
+        self.reader.begin(folder, strict=strict)
+        try:
+            yield
+        except WrongValueError as error:
+            self.reader.complaints.add(error.complaint)
+            self.reader.complete = False
 
-    def _anchor(self, event: Any, node: Node, nodes_before: int) -> None:
-        if event.anchor is not None:
-            self.anchors[event.anchor] = (node, self.nodes - nodes_before)
+    def variables(self, folder: str) -> None:
+        """Reads the folders of variables that are beside an inventory."""
+        records = self.reader.records
+        base = Path(folder).absolute()
+        records.group_files.append(self._variables(os.path.join(folder, "group_vars"), base, records.groups, "group"))  # noqa: PTH118 - a str path
+        records.host_files.append(self._variables(os.path.join(folder, "host_vars"), base, records.hosts, "host"))  # noqa: PTH118 - a str path
 
-    def _put(self, node: Node, position: Position | None = None) -> None:
-        """Gives a finished node to what it stands in."""
-        if not self.open:
-            self.root = node
-            return
-        frame = self.open[-1]
-        if not _is_mapping(frame):
-            frame.items.append(node)
-        elif frame.key is None:
-            self._alias_as_key(frame, node, position or node.position)
-        else:
-            self._add_entry(frame, frame.key, node)
+    def _variables(self, folder: str, base: Path, names: Mapping[str, object], what: str) -> dict[str, Definitions]:
+        found: dict[str, Definitions] = {}
+        there = folder_names(folder)
+        for name in names if there else ():
+            for path in variable_files(folder, name, there):
+                with self._text(base, strict=False):
+                    definitions = self._variable_file(path, f"{what} {name}")
+                    found[name] = overlay(found.get(name, {}), definitions)
+        return found
 
-    def _alias_as_key(self, frame: _Open, node: Node, position: Position) -> None:
-        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
-            raise WrongValueError(position, "a key is one text", "an alias that stands as a key must name a text")
-        frame.key = ScalarNode(node.value, position)
-
-    def _add_entry(self, frame: _Open, key: ScalarNode, node: Node) -> None:
-        merge, frame.key, frame.merge_key = frame.merge_key, None, False
-        name = key.value if isinstance(key.value, str) else ""
-        if merge:
-            frame.merges.append(node)
-            return
-        if name in frame.entries:
-            raise duplicate_key(name, key.position, frame.entries[name].key_position)
-        frame.entries[name] = Entry(name, key.position, node)
-
-    def _count(self, nodes: int, position: Position) -> None:
-        self.nodes += nodes
-        if self.nodes > MAX_NODES:
-            raise WrongValueError(
-                position, f"more than {MAX_NODES} values, aliases counted at each use, which is fleet's security limit"
-            )
-
-
-def _is_mapping(frame: _Open) -> bool:
-    return type(frame.event).__name__ == "MappingStartEvent"
+    def _variable_file(self, path: str, owner: str) -> Definitions:
+        text = self.files.read(path)
+        if text.startswith(VAULT_MARK):
+            # By Ansible's own advice such a file has only variables vault_..., which others name in templates.
+            if not os.path.basename(path).startswith("vault"):  # noqa: PTH119 - a str path
+                raise _vaulted(path)
+            self.reader.records.closed.append(path)
+            return {}
+        tree = read_json(text, path) if path.endswith(".json") else read_yaml(text, path)
+        if tree is None:
+            return {}
+        if not isinstance(tree, MappingNode):
+            raise WrongValueError(tree.position, f"a file of variables must be a mapping, not {describe(tree)}")
+        return self.reader.definitions(tree, owner)
 
 
-def _merged_entries(node: Node) -> Iterator[Entry]:
-    if isinstance(node, MappingNode):
-        yield from node.entries
-    elif isinstance(node, SequenceNode) and all(isinstance(item, MappingNode) for item in node.items):
-        for item in node.items:
-            yield from _merged_entries(item)
-    else:
-        raise WrongValueError(node.position, "<< merges a mapping or a list of mappings")
+def _vaulted(path: str) -> WrongValueError:
+    problem = "the file is encrypted by Ansible Vault, which fleet does not open"
+    return WrongValueError(Position(path, 1, 1), problem, VAULT_HINT.format(os.path.dirname(path) or "."))  # noqa: PTH120 - a str path
 
 
-def _shown(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+def _refuse_toml(path: str) -> None:
+    if path.endswith(".toml"):
+        hint = f"write it as YAML; this does it: ansible-inventory -i {path} --list --export --yaml"
+        raise WrongValueError(Position(path, 1, 1), "fleet does not read TOML", hint)

@@ -138,11 +138,14 @@ class Inventory:
     """Servers in file order, and groups.
 
     Attributes:
-        source: the path it was read from, as the user would recognise it.
-        jump_hosts: hosts with `management: null`, which are there only to jump through.
+        source: the path it was read from, or the paths, as the user would recognise them.
+        jump_hosts: hosts that are no OpenVPN servers (`management: null`, or an inventory of Ansible's says none):
+            they are there only to jump through.
+        closed: files of variables that are encrypted by Ansible Vault and were not read.
     """
 
     source: str
     servers: tuple[Server, ...]
     groups: Mapping[str, Group]
     jump_hosts: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ MAX_NAME = 255
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _FORBIDDEN = frozenset(":,;[]{}()*?/\\'\"<>|$`")
 _FORBIDDEN_FIRST = frozenset("!&~@-#.%")
+_USUAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")  # what nearly every name is, decided at one go
 
 
 def is_ipv6(text: str) -> bool:
@@ -38,6 +39,10 @@ def name_problem(name: str, *, host: bool = False) -> str | None:
         name: the name, ranges already expanded.
         host: whether it is the name of a host.
     """
+    return None if _USUAL.fullmatch(name) else _unusual(name, host=host)
+
+
+def _unusual(name: str, *, host: bool) -> str | None:
     if not name:
         return "is empty"
     if len(name) > MAX_NAME:

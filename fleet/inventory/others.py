@@ -14,6 +14,11 @@ _SECRET = re.compile(
 )
 
 
+def is_secret(name: str) -> bool:
+    """Whether the name of a variable, or a key inside one, says that its value is secret."""
+    return _SECRET.search(name) is not None
+
+
 def value_of_another(name: str, node: Node) -> object:
     """The value of a variable that is not fleet's own.
 
@@ -23,10 +28,12 @@ def value_of_another(name: str, node: Node) -> object:
         name: the variable's name, or the key inside it.
         node: its value. Recursion is bounded by the depth that the readers allow.
     """
-    if _SECRET.search(name):  # before what is inside it: the keys of `vault_passwords` may be the names of users
+    if is_secret(name):  # before what is inside it: the keys of `vault_passwords` may be the names of users
         return HIDDEN
     if isinstance(node, MappingNode):
         return {entry.key: value_of_another(entry.key, entry.value) for entry in node.entries}
     if isinstance(node, SequenceNode):
         return [value_of_another(name, item) for item in node.items]
-    return VAULTED if node.vaulted else node.value
+    if node.vaulted:
+        return VAULTED
+    return str(node.value) if isinstance(node.value, str) else node.value  # no Plain leaves this package

@@ -248,7 +248,7 @@ class _Evaluator:
             return EmptyTargetError(f"group {text} in {self._inventory.source} has no servers", hint=_SHOW_HINT)
         if text in self._by_host:
             return EmptyTargetError(
-                f"host {text} in {self._inventory.source} is no OpenVPN server: its management is null", hint=_SHOW_HINT
+                f"host {text} in {self._inventory.source} is no OpenVPN server: it has no management", hint=_SHOW_HINT
             )
         groups = [name for name in self._inventory.groups if name != "ungrouped"]
         names = [*groups, *self._by_host, *(name for name in self._by_name if "/" in name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import time
@@ -18,19 +19,37 @@ SCRIPT_TIMEOUT = 60.0
 _STDERR_KEPT = 64 * 1024  # security limit: bytes of its stderr that are kept
 
 
-def run_script(path: str, *, script_timeout: float = SCRIPT_TIMEOUT) -> bytes:
+def script_deadline(script_timeout: float = SCRIPT_TIMEOUT) -> float:
+    """When a program must have said all, on the monotonic clock; seconds from now are given."""
+    return time.monotonic() + script_timeout
+
+
+def run_script(path: str, deadline: float) -> bytes:
     """What `PATH --list` prints; it is run without a shell, with nothing on its stdin.
 
     Args:
         path: the program.
-        script_timeout: seconds it may run; it is killed then, with what it started.
+        deadline: from `script_deadline`; it is killed then, with what it started.
 
     Raises:
         InventoryError: it cannot be started, fails, prints too much or takes too long.
     """
+    return _run(path, ["--list"], deadline)
+
+
+def ask_script(path: str, host: str, deadline: float) -> bytes:
+    """What `PATH --host HOST` prints: the variables of one host, of a program that prints no `_meta`.
+
+    Raises:
+        InventoryError: as `run_script`.
+    """
+    return _run(path, ["--host", host], deadline)
+
+
+def _run(path: str, arguments: list[str], deadline: float) -> bytes:
     try:
         process = subprocess.Popen(  # noqa: S603 - the inventory that the operator named, without a shell
-            [os.path.abspath(path), "--list"],  # noqa: PTH100 - a name without a slash would be looked up in PATH
+            [os.path.abspath(path), *arguments],  # noqa: PTH100 - a name without a slash would be looked up in PATH
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -39,21 +58,21 @@ def run_script(path: str, *, script_timeout: float = SCRIPT_TIMEOUT) -> bytes:
     except OSError as error:
         raise InventoryError(
             f"executable inventory {path} cannot be started: {error.strerror}",
-            hint="a program begins with #!; a file to read is named .yaml, .yml or .json, or is not executable",
+            hint="the program that its first line names must be there; a file to read is not executable",
         ) from error
+    command = shlex.join([path, *arguments])
     with process:
         try:
-            output, errors = _collect(process, path, script_timeout)
+            output, errors = _collect(process, path, command, deadline)
         finally:
             _kill_group(process)
     if process.returncode != 0:
-        raise _failed(path, process.returncode, errors)
+        raise _failed(path, command, process.returncode, errors)
     return output
 
 
-def _collect(process: subprocess.Popen[bytes], path: str, script_timeout: float) -> tuple[bytes, bytes]:
+def _collect(process: subprocess.Popen[bytes], path: str, command: str, deadline: float) -> tuple[bytes, bytes]:
     """Reads both pipes to their ends, then waits for the exit."""
-    deadline = time.monotonic() + script_timeout
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(_pipe(process.stdout), selectors.EVENT_READ, output)
@@ -61,7 +80,7 @@ def _collect(process: subprocess.Popen[bytes], path: str, script_timeout: float)
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise _too_long(path, script_timeout)
+                raise _too_long(path, command)
             for key, _events in ready:
                 chunk = os.read(key.fd, 65536)
                 key.data.extend(chunk)
@@ -75,7 +94,7 @@ def _collect(process: subprocess.Popen[bytes], path: str, script_timeout: float)
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise _too_long(path, script_timeout) from None
+        raise _too_long(path, command) from None
     return bytes(output), bytes(errors)
 
 
@@ -84,17 +103,16 @@ def _pipe(pipe: IO[bytes] | None) -> int:
     return cast("IO[bytes]", pipe).fileno()
 
 
-def _too_long(path: str, script_timeout: float) -> InventoryError:
-    return InventoryError(
-        f"executable inventory {path} did not end within {script_timeout:g} s", hint=f"run it by hand: {path} --list"
-    )
+def _too_long(path: str, command: str) -> InventoryError:
+    limit = f"{SCRIPT_TIMEOUT:g} s"
+    return InventoryError(f"executable inventory {path} did not end within {limit}", hint=f"run it by hand: {command}")
 
 
-def _failed(path: str, status: int, errors: bytes) -> InventoryError:
+def _failed(path: str, command: str, status: int, errors: bytes) -> InventoryError:
     how = f"was ended by signal {-status}" if status < 0 else f"failed with exit status {status}"
     said = last_line(errors)
     return InventoryError(
-        f"executable inventory {path} {how}" + (f": {said}" if said else ""), hint=f"run it by hand: {path} --list"
+        f"executable inventory {path} {how}" + (f": {said}" if said else ""), hint=f"run it by hand: {command}"
     )
 
 

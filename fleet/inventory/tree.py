@@ -25,9 +25,15 @@ MAX_COMPLAINTS = 20
 """Complaints that one error shows; the rest is counted."""
 
 
+class Plain(str):
+    """Unquoted text of YAML: text to fleet, but what YAML 1.1 makes of it to Ansible."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """One value. Numbers and booleans occur only in JSON.
+    """One value. Numbers and booleans occur only in JSON and INI.
 
     Attributes:
         vaulted: the value was encrypted by Ansible Vault; `value` is the ciphertext.
@@ -175,6 +181,8 @@ def check_characters(text: str, position: Position) -> None:
     Raises:
         WrongValueError: half of a surrogate pair, which only an escape of JSON or YAML can write.
     """
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError:

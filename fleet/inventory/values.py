@@ -34,11 +34,21 @@ _ENDPOINT_FORMS = "'HOST:PORT', '[IPv6]:PORT' or the absolute path of a unix soc
 
 @dataclass(frozen=True, slots=True)
 class JumpHop:
-    """One `[user@]host[:port]` of a jump chain."""
+    """One `[user@]host[:port]` of a jump chain.
+
+    Attributes:
+        ssh_alone: only ssh knows the host: a host of the inventory of the same name is not meant.
+    """
 
     host: str
     user: str | None
     port: int | None
+    ssh_alone: bool = False
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user is not None else ""
+        port = f":{self.port}" if self.port is not None else ""
+        return f"{user}[{self.host}]{port}" if ":" in self.host and port else f"{user}{self.host}{port}"
 
 
 def _wrong(node: Node, name: str, allowed: str, hint: str | None = None) -> WrongValueError:
@@ -260,6 +270,8 @@ def endpoint(node: Node, name: str, _folder: Path) -> ManagementEndpoint:
 
 
 def _endpoint_hint(text: str) -> str | None:
+    if text == "null":
+        return "in an INI inventory it is written None, as Python has it"
     words = text.split()
     if re.fullmatch(r"[0-9]{1,5}", text):
         return f"did you mean '127.0.0.1:{text}'?"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.inventory import values
+from fleet.inventory import ssh_arguments, values
 from fleet.inventory.tree import Node, ScalarNode, WrongValueError, is_null, scalars
 
 Parser = Callable[[Node, str, Path], Any]
@@ -43,7 +43,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ssh_user", "word", values.word, ("ansible_user", "ansible_ssh_user")),
     Variable("private_key", "path", values.path, ("ansible_ssh_private_key_file", "ansible_private_key_file")),
     Variable("host_keys", "pin or list of pins: `TYPE BASE64`, `SHA256:...`", values.host_keys),
-    Variable("jump", "inventory host or `[user@]host[:port]`, commas between several, `null`", values.jump),
+    Variable(
+        "jump",
+        "inventory host or `[user@]host[:port]`, commas between several, `null`",
+        ssh_arguments.jump,
+        ("ansible_ssh_common_args", "ansible_ssh_extra_args"),
+    ),
     Variable("connection", "`ssh` or `local`", values.connection, ("ansible_connection",)),
     Variable("exclusive", "`true` or `false`", values.boolean, daemon=True),
     Variable("max_clients", "number from 1", values.count, daemon=True),
@@ -67,6 +72,7 @@ _SYNONYMS = {
     "maxclients": "max_clients",
 }
 _CLOSE = 0.8  # difflib's ratio: managment 0.95, ssh_prot 0.88; private_ip against private_key 0.76 is somebody else's
+_CLOSER = 0.87  # among the variables of roles: management_net 0.83 is somebody else's there
 
 
 def parse(variable: Variable, name: str, node: Node, folder: Path) -> Any:
@@ -110,15 +116,22 @@ def refuse_opaque(scalar: ScalarNode, name: str) -> None:
 
 
 @functools.lru_cache(maxsize=4096)  # hosts have the same few variables
-def unknown_variable_hint(name: str) -> str | None:
+def unknown_variable_hint(name: str, *, strict: bool) -> str | None:
     """What to say where a variable is probably meant for fleet and is none of its own; None where it is not.
 
-    It is meant for fleet where it is close to one of the names above, or begins with `ssh_` or `management`.
+    It is meant for fleet where it is close to one of the names above; in fleet's own files also where it begins with
+    `ssh_` or `management`, or is what other tools call one of them: an inventory of Ansible's has such for its roles.
+
+    Args:
+        name: the variable.
+        strict: it stands in a file of fleet's own.
     """
     if name in BY_NAME or name.startswith("ansible_"):
         return None
-    close = _SYNONYMS.get(name) or next(iter(difflib.get_close_matches(name, BY_NAME, n=1, cutoff=_CLOSE)), None)
-    if close is None and not name.startswith(("ssh_", "management")):
+    close = next(iter(difflib.get_close_matches(name, BY_NAME, n=1, cutoff=_CLOSE if strict else _CLOSER)), None)
+    if strict:
+        close = _SYNONYMS.get(name, close)
+    if close is None and not (strict and name.startswith(("ssh_", "management"))):
         return None
     if name in {"management_password", "management_pw"}:
         return "a secret does not stand in an inventory: use management_password_file or management_password_command"

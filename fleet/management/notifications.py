@@ -40,54 +40,63 @@ class UnknownNotification(Notification):
 
 @dataclass(frozen=True, slots=True)
 class TextNotification(Notification):
-    """Base of the messages that fleet keeps as text."""
+    """Base of the messages that fleet keeps as text, which differ by their class alone."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
 class FatalNotification(TextNotification):
     """`>FATAL:`: the daemon is about to exit; EOF follows."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class InfoNotification(TextNotification):
     """`>INFO:`, other than the one that greets."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class InfoMessageNotification(TextNotification):
     """`>INFOMSG:`: a server's message to the user of a client daemon."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class NotifyNotification(TextNotification):
     """`>NOTIFY:`: a change that a user interface should show."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class ProxyNotification(TextNotification):
     """`>PROXY:`: a client daemon asks which proxy to take."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RemoteNotification(TextNotification):
     """`>REMOTE:`: a client daemon asks whether to take this remote."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RSASignNotification(TextNotification):
     """`>RSA_SIGN:`: a client daemon asks for a signature of its RSA key."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class PKSignNotification(TextNotification):
     """`>PK_SIGN:`: a client daemon asks for a signature of its key, and says by which algorithm."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class NeedCertificateNotification(TextNotification):
     """`>NEED-CERTIFICATE:`: a client daemon asks for a certificate."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,29 @@ class Column:
         kind: what its values mean.
         wide: shown only with `-o wide`.
         header: the heading, where it is not the name in upper case with blanks.
+        names: what stands here is what a row is about, and what `-o name` prints; where no column is that, it is the
+            server.
+        keep: it stays where the table is too wide for the terminal. Of the others the last one goes first.
     """
 
     name: str
     kind: Kind = Kind.TEXT
     wide: bool = False
     header: str | None = None
+    names: bool = False
+    keep: bool = False
 
     @property
     def title(self) -> str:
         """The heading: `COMMON NAME` for `common_name`."""
         return self.name.upper().replace("_", " ") if self.header is None else self.header
+
+
+class Instead(str):
+    """Words that people see where there is no value; programs see that there is none."""
+
+    __slots__ = ()
+
+
+SERVER = Column("server", keep=True)
+"""The first column of every table of servers."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fleet.engine import Attempt, Work
 from fleet.errors import ManagementBusyError
@@ -17,7 +17,9 @@ from fleet.management.commands import Command
 from fleet.management.notifications import ClientNotification, Notification, PasswordNeededNotification
 from fleet.management.protocol import Reply
 from fleet.session import Session, Stream
-from fleet.transport import Transport
+
+if TYPE_CHECKING:
+    from fleet.transport import Transport
 
 T = TypeVar("T")
 
@@ -218,7 +220,13 @@ def _notice(attempt: Attempt, notification: Notification) -> None:
 
 
 def work_on(access: Access, perform: Callable[[Conversation], Awaitable[T]]) -> Work[T]:
-    """What the engine does on each server: connect, and perform."""
+    """What the engine does on each server: connect, and perform.
+
+    What has a `work` of its own, made from the access, sees to its connection itself, as `ping` does.
+    """
+    own: Callable[[Access], Work[T]] | None = getattr(perform, "work", None)
+    if own is not None:
+        return own(access)
 
     async def work(attempt: Attempt) -> T:
         async with converse(access, attempt) as conversation:

@@ -246,8 +246,8 @@ def _order(change: ClientChange) -> tuple[int, str, str]:
 
 
 _COLUMNS = (
-    Column("common_name", Kind.TEXT),
-    Column("change", Kind.TEXT),
+    Column("common_name", Kind.TEXT, names=True),
+    Column("change", Kind.TEXT, keep=True),
     Column("moved_from", Kind.TEXT, header="FROM"),
     Column("real_address", Kind.TEXT),
     Column("connected_since", Kind.AGE, header="SINCE"),

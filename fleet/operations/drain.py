@@ -142,11 +142,11 @@ class Plan:
 def plan(message: str) -> Operation[Plan]:
     """Shows who would be moved, and changes nothing."""
     columns = (
-        Column("common_name"),
+        Column("common_name", names=True),
         Column("real_address"),
         Column("virtual_address"),
         Column("connected_since", Kind.AGE, header="SINCE"),
-        Column("would_send"),
+        Column("would_send", keep=True),
         Column("username", wide=True),
         Column("client_id", Kind.COUNT, wide=True),
     )
@@ -275,9 +275,9 @@ class Drain:
 
 
 _COLUMNS = (
-    Column("common_name"),
+    Column("common_name", names=True),
     Column("real_address"),
-    Column("result"),
+    Column("result", keep=True),
     Column("after", Kind.SECONDS),
     Column("username", wide=True),
     Column("virtual_address", wide=True),

@@ -125,7 +125,7 @@ def find(who: str) -> Operation[Found]:
         "find",
         partial(_perform, search),
         (
-            Column("common_name", Kind.TEXT),
+            Column("common_name", Kind.TEXT, names=True),
             Column("virtual_address", Kind.TEXT),
             Column("real_address", Kind.TEXT),
             Column("connected_since", Kind.AGE, header="SINCE"),

@@ -91,7 +91,7 @@ class Restart:
 RESTART_COLUMNS = (
     Column("signal", Kind.TEXT),
     Column("state_before", Kind.TEXT, wide=True),
-    Column("state", Kind.TEXT),
+    Column("state", Kind.TEXT, keep=True),
     Column("connected_after", Kind.SECONDS),
     Column("clients_before", Kind.COUNT),
     Column("clients", Kind.COUNT),

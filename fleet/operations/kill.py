@@ -131,7 +131,7 @@ class _Wish:
 
 
 _CLIENT_COLUMNS = (
-    Column("common_name", Kind.TEXT),
+    Column("common_name", Kind.TEXT, names=True),
     Column("real_address", Kind.TEXT),
     Column("virtual_address", Kind.TEXT),
     Column("connected_since", Kind.AGE, header="SINCE"),
@@ -156,7 +156,7 @@ def kill(who: Who, *, message: str | None = None, verify: bool = False) -> Opera
         _check_message(message)
     halts = is_halt(message)
     wish = _Wish(who, message, verify)
-    columns = (*_CLIENT_COLUMNS, Column("result", Kind.TEXT), *_WIDE_COLUMNS)
+    columns = (*_CLIENT_COLUMNS, Column("result", Kind.TEXT, keep=True), *_WIDE_COLUMNS)
 
     def row(client: KilledClient) -> Row:
         cells = {name: getattr(client, name) for name in (column.name for column in columns)}
@@ -195,7 +195,7 @@ def _check_message(message: str) -> None:
 
 
 def _preview(wish: _Wish) -> Operation[ForeseenKill]:
-    columns = (*_CLIENT_COLUMNS, Column("would_send", Kind.TEXT), *_WIDE_COLUMNS)
+    columns = (*_CLIENT_COLUMNS, Column("would_send", Kind.TEXT, keep=True), *_WIDE_COLUMNS)
     return Operation(
         "kill",
         partial(_foresee, wish),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from fleet.management.commands import Command
-from fleet.operations.columns import Column
-from fleet.operations.conversation import Conversation
+if TYPE_CHECKING:  # what an operation looks like is known before anybody is asked
+    from fleet.management.commands import Command
+    from fleet.operations.columns import Column
+    from fleet.operations.conversation import Conversation
 
 T = TypeVar("T")
 Row = Sequence[object]

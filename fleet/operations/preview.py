@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleet.management import commands
 from fleet.management.replies import State
 from fleet.operations.columns import Column, Kind
-from fleet.operations.conversation import Conversation
 from fleet.operations.operation import Answer, Operation, texts
+
+if TYPE_CHECKING:
+    from fleet.operations.conversation import Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def preview_of(operation: Operation[Any]) -> Operation[Any]:
         (
             Column("state"),
             Column("nclients", Kind.COUNT, header="CLIENTS"),
-            Column("would_send"),
+            Column("would_send", keep=True),
         ),
         lambda value: [(value.state.name, value.nclients, "; ".join(value.would_send))],
     )

@@ -14,7 +14,7 @@ from fleet.operations.columns import Column, Kind
 from fleet.operations.operation import Query
 
 STATE_COLUMNS = (
-    Column("name", Kind.TEXT, header="STATE"),
+    Column("name", Kind.TEXT, header="STATE", keep=True),
     Column("time", Kind.AGE, header="SINCE"),
     Column("description", Kind.TEXT),
     Column("local_address", Kind.TEXT),
@@ -41,7 +41,7 @@ QUERIES: tuple[Query[Any], ...] = (
         "Show the OpenVPN release of each daemon.",
         commands.version(),
         (
-            Column("openvpn", Kind.TEXT),
+            Column("openvpn", Kind.TEXT, keep=True),
             Column("management", Kind.COUNT),
             Column("title", Kind.TEXT, wide=True),
         ),
@@ -68,7 +68,11 @@ QUERIES: tuple[Query[Any], ...] = (
     ),
 )
 
-_LOG_COLUMNS = (Column("time", Kind.TIME), Column("flags", Kind.TEXT), Column("text", Kind.TEXT))
+_LOG_COLUMNS = (
+    Column("time", Kind.TIME, keep=True),
+    Column("flags", Kind.TEXT, keep=True),
+    Column("text", Kind.TEXT, keep=True),
+)
 
 
 def log(count: str) -> Query[tuple[LogLine, ...]]:

@@ -46,7 +46,7 @@ def throw(name: str) -> Operation[SignalThrown]:
         (
             Column("signal", Kind.TEXT),
             Column("state_before", Kind.TEXT),
-            Column("result", Kind.TEXT),
+            Column("result", Kind.TEXT, keep=True),
         ),
         lambda value: [(value.signal, value.state_before.name, "thrown")],
         changes=True,

@@ -13,7 +13,7 @@ from fleet.management.commands import Command
 from fleet.management.protocol import Reply
 from fleet.management.replies import State
 from fleet.management.status import Client, Route, Status
-from fleet.operations.columns import Column, Kind
+from fleet.operations.columns import Column, Instead, Kind
 from fleet.operations.conversation import Conversation, refused_without_tunnel
 from fleet.operations.operation import Answer, Operation, Row
 
@@ -155,7 +155,7 @@ STATUS: Operation[ServerStatus] = Operation(
     "status",
     _ask_status,
     (
-        Column("state", Kind.TEXT),
+        Column("state", Kind.TEXT, keep=True),
         Column("since", Kind.AGE),
         Column("nclients", Kind.COUNT, header="CLIENTS"),
         Column("bytes_in", Kind.SIZE, header="IN"),
@@ -214,10 +214,10 @@ def problem_warnings(problems: Sequence[str]) -> tuple[str, ...]:
     return (*told, f"{more} more like that; --json has them all") if more else tuple(told)
 
 
-HANDSHAKING = "(handshaking)"  # no name yet: a client in the middle of its handshake (protocol-facts 10.1)
+HANDSHAKING = Instead("(handshaking)")  # no name yet: a client in the middle of its handshake (protocol-facts 10.1)
 
 CLIENT_COLUMNS = (
-    Column("common_name", Kind.TEXT),
+    Column("common_name", Kind.TEXT, names=True),
     Column("real_address", Kind.TEXT),
     Column("virtual_address", Kind.TEXT),
     Column("bytes_received", Kind.SIZE, header="IN"),
@@ -231,8 +231,8 @@ CLIENT_COLUMNS = (
 )
 
 ROUTE_COLUMNS = (
-    Column("virtual_address", Kind.TEXT),
-    Column("common_name", Kind.TEXT),
+    Column("virtual_address", Kind.TEXT, keep=True),
+    Column("common_name", Kind.TEXT, names=True),
     Column("real_address", Kind.TEXT),
     Column("last_ref", Kind.AGE),
     Column("cached", Kind.TEXT, wide=True),
@@ -247,9 +247,7 @@ def _client_row(client: Client) -> Row:
 
 
 def _route_row(route: Route) -> Row:
-    cells = [getattr(route, column.name) for column in ROUTE_COLUMNS]
-    cells[-1] = "yes" if route.cached else "no"
-    return cells
+    return [getattr(route, column.name) for column in ROUTE_COLUMNS]
 
 
 def _totals_of(

@@ -170,7 +170,7 @@ def unlock(
     return Operation(
         "unlock",
         partial(_perform, answers, wait_timeout, owed),
-        (Column("waited_for", Kind.TEXT), Column("result", Kind.TEXT), Column("state", Kind.TEXT)),
+        (Column("waited_for", Kind.TEXT), Column("result", Kind.TEXT, keep=True), Column("state", Kind.TEXT)),
         lambda value: [(words(value.waited_for), value.result, "" if value.state is None else value.state.name)],
         result=result_of,
         changes=True,

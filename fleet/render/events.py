@@ -15,6 +15,7 @@ from fleet.operations.messages import Event, Gap
 from fleet.render.jsonout import dumps, to_jsonable
 from fleet.render.text import escape
 from fleet.render.units import duration, rfc3339, size
+from fleet.render.width import display_width, pad
 
 _COLOURS: Final = ("36", "35", "34", "32", "96", "95", "94", "92")
 """Of server names: neither red nor yellow, which say that something is wrong."""
@@ -41,7 +42,8 @@ class EventLines:
             wide: whole times in RFC 3339, in place of those of the day.
             types: each line says the message's type.
         """
-        self._width = max((len(escape(name)) for name in servers if len(name) <= _NAME_WIDTH), default=0)
+        widths = (display_width(escape(name)) for name in servers)
+        self._width = max((width for width in widths if width <= _NAME_WIDTH), default=0)
         self._colour = colour
         self._wide = wide
         self._types = types
@@ -63,7 +65,7 @@ class EventLines:
 
     def _head(self, server: str, time: datetime, now: datetime) -> str:
         name = escape(server)
-        padding = " " * (self._width - len(name))
+        padding = pad(name, self._width).removeprefix(name)
         return f"{self._paint(server_colour(server), name)}{padding} {self._time(time, now)}"
 
     def _time(self, time: datetime, now: datetime) -> str:

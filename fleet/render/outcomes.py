@@ -14,6 +14,7 @@ from fleet.render import units
 from fleet.render.fold import fold_counted
 from fleet.render.style import PLAIN, Style
 from fleet.render.text import escape
+from fleet.render.width import display_width, pad
 
 K = TypeVar("K", bound=Hashable)
 
@@ -104,10 +105,10 @@ def stopped_text(report: Report[Any], heading: str | None = None) -> str:
         for label, detail in sorted(groups, key=lambda key: _STANDINGS.index(key[0]))
     ]
     label_width = max((len(label) for label, _, _ in rows), default=0)
-    names_width = max((len(names) for _, names, detail in rows if detail), default=0)
+    names_width = max((display_width(names) for _, names, detail in rows if detail), default=0)
     lines = [heading if heading is not None else f"interrupted after {units.elapsed(report.elapsed)}"]
     lines.extend(
-        f"  {label:<{label_width}}  {names:<{names_width if detail else 0}}  {detail}".rstrip()
+        f"  {label:<{label_width}}  {pad(names, names_width) if detail else names}  {detail}".rstrip()
         for label, names, detail in rows
     )
     return "\n".join(lines)

@@ -7,12 +7,14 @@ gets on meanwhile. What the lines mean stays its business: its own handlers are 
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,21 @@ from asyncssh.config import SSHClientConfig
 
 from fleet.inventory.model import SSHSettings
 
-_HANDLERS = SSHClientConfig._handlers  # noqa: SLF001 - asyncssh has no public way to its handlers
+_HANDLERS = {
+    **SSHClientConfig._handlers,  # noqa: SLF001 - asyncssh has no public way to its handlers
+    "hashknownhosts": ("HashKnownHosts", SSHClientConfig._set_bool),  # noqa: SLF001 - as above; asyncssh writes no file
+}
 _CONDITIONS = frozenset({"host", "match"})
 _WHOLE = frozenset({"proxycommand", "remotecommand"})
 """Options whose value is the rest of the line, quotes and all."""
+_NEVER_NONE = frozenset({"User", "HostKeyAlias", "BindAddress", "Tag"})
+"""Options of which asyncssh takes `none` for no value at all, where ssh takes it for a name like others."""
+_TIMES = frozenset({"ConnectTimeout", "ServerAliveInterval"})
+"""Options whose value ssh takes as `90`, `1m30s` or `none`, and asyncssh only as a number."""
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_TIME = re.compile(r"(\d{1,9})([smhdw]?)", re.IGNORECASE)
+SYSTEM_FILE = Path("/etc/ssh/ssh_config")
+"""What is read after the user's own file, as ssh does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +150,19 @@ def _line(number: int, text: str) -> _Line:
     return _Line(number, option, tuple(arguments))
 
 
-class _Config(SSHClientConfig):
-    """asyncssh's settings for one host, from files that were taken apart before."""
+class Config(SSHClientConfig):
+    """asyncssh's settings for one host, from files that were taken apart before.
+
+    Attributes:
+        places: for each option, the file and line that said it; of those that add up, all of them.
+        read: the files, those of `Include` among them.
+    """
 
     def __init__(self, files: Files, settings: SSHSettings, user: str, *, final: bool) -> None:
         super().__init__(None, False, False, final, user, *_given(settings))  # type: ignore[arg-type]  # None: none yet
         self._files = files
+        self.places: dict[str, list[tuple[Path, int]]] = {}
+        self.read: list[Path] = []
 
     def parse(self, path: Path) -> None:
         """The lines of one file that are meant for this host; `Include` comes here, too.
@@ -152,6 +172,7 @@ class _Config(SSHClientConfig):
         """
         self._path, self._matching, self._tokens = path, True, {"%": "%"}
         file = self._files.read(path)
+        self.read.append(path)
         for block in file.blocks:
             if block.hosts is not None and block.condition is not None and block.condition.arguments:
                 self._matching = block.hosts.match(self._orig_host)
@@ -162,8 +183,16 @@ class _Config(SSHClientConfig):
         if file.broken is not None:
             self._line_no, problem = file.broken
             self._error(problem)
+
+    def expand(self) -> None:
+        """Puts values for the `%h` and `${HOME}` of what was read.
+
+        Raises:
+            ConfigParseError: there is no such value.
+        """
         self._set_tokens()
-        for option in self._percent_expand & self._options.keys():
+        self._tokens["k"] = str(self._options.get("HostKeyAlias") or self._orig_host)
+        for option in (self._percent_expand | {"UserKnownHostsFile"}) & self._options.keys():
             value = self._options[option]
             if isinstance(value, list):
                 self._options[option] = [self._expand_val(item) for item in value]
@@ -176,9 +205,48 @@ class _Config(SSHClientConfig):
         arguments = list(line.arguments)
         if not arguments:
             self._error(f"Missing {option} value")
-        handler(self, option, arguments)
+        if line.option == "include":
+            self._include_sorted(arguments)
+            return
+        path, before = self._path, _size(self._options.get(option, ()))
+        if option in _TIMES:
+            arguments[0] = _seconds(arguments[0])
+        if option in _NEVER_NONE and arguments[0].lower() == "none":
+            self._options.setdefault(option, arguments.pop(0))
+        else:
+            handler(self, option, arguments)
+        if option in self._options and (option not in self.places or _size(self._options[option]) > before):
+            self.places.setdefault(option, []).append((path, line.number))
         if arguments:
             self._error(f"Extra data at end: {' '.join(arguments)}")
+
+    def _include_sorted(self, patterns: Sequence[str]) -> None:
+        """The files of an `Include` in the order of their names, as ssh reads them; asyncssh takes any order.
+
+        A relative one is in the user's ~/.ssh, or beside the system's file where that names it.
+        """
+        path, number = self._path, self._line_no
+        base = SYSTEM_FILE.parent if path.is_relative_to(SYSTEM_FILE.parent) else self._default_path
+        for pattern in patterns:
+            found = glob(str(base / Path(pattern).expanduser()))  # noqa: PTH207 - Path.glob takes no absolute pattern
+            for name in sorted(found):
+                if Path(name).is_file():
+                    self.parse(Path(name))
+        self._path, self._line_no, self._matching = path, number, True
+
+
+def _seconds(text: str) -> str:
+    """A time as a number of seconds; what is no time stays for asyncssh to complain of."""
+    if text.lower() == "none":
+        return "0"
+    if not re.fullmatch(rf"({_TIME.pattern})+", text, re.IGNORECASE):
+        return text
+    return str(sum(int(count) * _UNITS[unit.lower()] for count, unit in _TIME.findall(text)))
+
+
+def _size(value: object) -> int:
+    """How many values an option has; those that do not add up have one at most."""
+    return len(value) if isinstance(value, list) else 0
 
 
 class _Options(asyncssh.SSHClientConnectionOptions):
@@ -189,7 +257,13 @@ class _Options(asyncssh.SSHClientConnectionOptions):
         super().prepare(config=[], **{**arguments, "last_config": config})
 
 
-def read_config(files: Files, paths: Sequence[Path], settings: SSHSettings) -> asyncssh.SSHClientConnectionOptions:
+def default_files() -> tuple[Path, ...]:
+    """The user's file and the system's, as far as they are there."""
+    files = (Path("~/.ssh/config").expanduser(), SYSTEM_FILE)
+    return tuple(file for file in files if os.access(file, os.R_OK))
+
+
+def parse_config(files: Files, paths: Sequence[Path], settings: SSHSettings) -> Config:
     """What ssh_config, under the settings of the inventory, says for one host.
 
     Args:
@@ -199,16 +273,34 @@ def read_config(files: Files, paths: Sequence[Path], settings: SSHSettings) -> a
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: ConfigParseError, a line has an error; a value that asyncssh does not take; or nobody knows who
-            the local user is.
+        ValueError: ConfigParseError, a line has an error; or nobody knows who the local user is.
     """
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         raise ValueError("the local user has no name: set LOGNAME") from None
-    config = _parsed(_Config(files, settings, user, final=False), paths)
+    config = _parsed(Config(files, settings, user, final=False), paths)
     if config.has_match_final():
-        config = _parsed(_Config(files, settings, user, final=True), paths)
+        config = _parsed(Config(files, settings, user, final=True), paths)
+    return config
+
+
+def read_config(files: Files, paths: Sequence[Path], settings: SSHSettings) -> asyncssh.SSHClientConnectionOptions:
+    """The same as the options of a connection.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: as `parse_config`, or a value that asyncssh does not take.
+    """
+    return as_options(parse_config(files, paths, settings), settings)
+
+
+def as_options(config: Config, settings: SSHSettings) -> asyncssh.SSHClientConnectionOptions:
+    """What was read as the options of a connection.
+
+    Raises:
+        ValueError: a value that asyncssh does not take.
+    """
     name, host, port = _given(settings)
     return _Options(
         host=host,
@@ -231,8 +323,9 @@ def _given(settings: SSHSettings) -> tuple[Any, str, Any]:
     return user, settings.host, settings.port if settings.port is not None else ()
 
 
-def _parsed(config: _Config, paths: Sequence[Path]) -> _Config:
+def _parsed(config: Config, paths: Sequence[Path]) -> Config:
     for path in paths:
         config.parse(path)
+    config.expand()
     config.loaded = True
     return config

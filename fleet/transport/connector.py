@@ -13,9 +13,11 @@ from fleet.errors import JumpFailedError, ServerError
 from fleet.inventory.model import ManagementEndpoint, SSHSettings
 from fleet.transport import failures
 from fleet.transport.handshake import CLOSE_TIMEOUT, Handshake, let_go
+from fleet.transport.host_keys import HostKey
 from fleet.transport.identities import Keyring
 from fleet.transport.names import Names
 from fleet.transport.options import SSHOptions
+from fleet.transport.progress import Progress
 from fleet.transport.resolve import Resolved, Resolver
 from fleet.transport.stream import SSHStream, open_channel
 from fleet.transport.tasks import Tasks
@@ -26,6 +28,9 @@ MAX_HANDSHAKES = 8
 
 MAX_RESOLVING = 64
 """Hosts whose ssh_config is read at a time: as many as the default number of forks."""
+
+FILES_HOLD = 30.0
+"""Seconds, at least, between two readings of ssh_config, keys and known_hosts in one long run."""
 
 _Address = tuple[SSHSettings | None, str, int]
 
@@ -39,13 +44,17 @@ class Connector:
 
     def __init__(self, options: SSHOptions, tasks: Tasks) -> None:
         _silence()
+        self._options = options
         self._tasks = tasks
         self._keyring = Keyring()
+        self._old_keyrings: list[Keyring] = []
         self._names = Names()
         self._threads = Threads(MAX_RESOLVING)
         self._resolver = Resolver(options, self._keyring)
         self._resolver.check()
+        self._read_at = asyncio.get_running_loop().time()
         self._resolved: dict[SSHSettings, Resolved] = {}
+        self._resolved_at: dict[SSHSettings, float] = {}
         self._handshakes: dict[_Address, asyncio.Semaphore] = {}
 
     async def jump(self, settings: SSHSettings) -> SSHSettings | None:
@@ -71,23 +80,40 @@ class Connector:
         return first
 
     async def connect(
-        self, settings: SSHSettings, via: asyncssh.SSHClientConnection | None
+        self, settings: SSHSettings, via: asyncssh.SSHClientConnection | None, progress: Progress
     ) -> asyncssh.SSHClientConnection:
         """A connection that is logged in.
 
         Args:
             settings: where to.
             via: the connection to the jump host, or None.
+            progress: is told how far it has come.
 
         Raises:
             ServerError: see `failures`.
         """
         resolved = await self._resolve(settings)
+        async with self._slots(resolved):
+            return await self._handshake(resolved, via, progress).run()
+
+    async def host_key(self, settings: SSHSettings, via: asyncssh.SSHClientConnection | None) -> HostKey:
+        """The key that a host shows, and what is known of it; nobody logs in.
+
+        Raises:
+            ServerError: see `failures`.
+        """
+        resolved = await self._resolve(settings)
+        async with self._slots(resolved):
+            handshake = self._handshake(resolved, via, Progress())
+            shown = await handshake.host_keys()
+        return resolved.trust.judge(shown, files=resolved.user_files, hashed=resolved.hashed)
+
+    def _slots(self, resolved: Resolved) -> asyncio.Semaphore:
         address = (resolved.jump, resolved.host.lower(), resolved.port)
-        slots = self._handshakes.setdefault(address, asyncio.Semaphore(MAX_HANDSHAKES))
-        async with slots:
-            handshake = Handshake(resolved, via, keyring=self._keyring, names=self._names, tasks=self._tasks)
-            return await handshake.run()
+        return self._handshakes.setdefault(address, asyncio.Semaphore(MAX_HANDSHAKES))
+
+    def _handshake(self, resolved: Resolved, via: asyncssh.SSHClientConnection | None, progress: Progress) -> Handshake:
+        return Handshake(resolved, via, keyring=self._keyring, names=self._names, tasks=self._tasks, progress=progress)
 
     async def open_channel(
         self, connection: asyncssh.SSHClientConnection, settings: SSHSettings, endpoint: ManagementEndpoint
@@ -104,6 +130,23 @@ class Connector:
         """The error of the hosts behind a jump host that failed."""
         return failures.of_jump(exc, jump.host)
 
+    def read_anew(self, settings: SSHSettings) -> None:
+        """Have ssh_config, keys, known_hosts and the agent's list read again for an endpoint, if that is due.
+
+        So a long run sees what was mended meanwhile: a key that was added to the agent, a host that was trusted.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._resolved_at.get(settings, now) < FILES_HOLD:
+            return
+        self._resolved.pop(settings, None)
+        if now - self._read_at >= FILES_HOLD:
+            for keyring in self._old_keyrings:  # of the reading before the last one: no login has lasted that long
+                self._tasks.spawn(keyring.close())
+            self._old_keyrings = [self._keyring]
+            self._keyring = Keyring()
+            self._resolver = Resolver(self._options, self._keyring)
+            self._read_at = now
+
     async def closed(self, connection: asyncssh.SSHClientConnection) -> None:
         """Wait until a connection that was closed is gone."""
         with contextlib.suppress(TimeoutError):
@@ -114,12 +157,14 @@ class Connector:
 
     async def close(self) -> None:
         """Let go of what is not a connection."""
-        await self._keyring.close()
+        for keyring in (*self._old_keyrings, self._keyring):
+            await keyring.close()
 
     async def _resolve(self, settings: SSHSettings) -> Resolved:
         if settings not in self._resolved:
             # `Match exec` may start what never ends, and a file of ssh_config may be a pipe.
             resolving = partial(self._resolver.resolve, settings)
+            self._resolved_at[settings] = asyncio.get_running_loop().time()
             self._resolved[settings] = await self._threads.run(resolving, f"ssh_config for {settings.host}")
         return self._resolved[settings]
 

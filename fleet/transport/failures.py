@@ -28,9 +28,10 @@ from fleet.errors import (
     ServerError,
 )
 from fleet.inventory.model import ManagementEndpoint, UnixEndpoint
-from fleet.transport.progress import Phase, Progress, printable
+from fleet.transport.progress import THIS_SERVER, Phase, Progress, printable
 from fleet.transport.resolve import Resolved
 
+_PING = f"fleet ping {THIS_SERVER}, or "
 _BUSY_GREETINGS = ("Exceeded MaxStartups",)
 _PENALTY_GREETINGS = ("Not allowed at this time",)  # OpenSSH 9.8, PerSourcePenalties
 
@@ -97,7 +98,7 @@ def _late(resolved: Resolved, progress: Progress) -> ServerError:
     if progress.lost:
         return _lost(resolved, progress)
     where = f" on port {resolved.port}" if progress.phase is Phase.TCP else ""
-    hint = f"{resolved.command}; a slow host may need a longer --connect-timeout"
+    hint = f"{_PING}{resolved.command}; a slow host may need a longer --connect-timeout"
     return ConnectTimeoutError(f"{progress.phase.value}{where} within {resolved.connect_timeout:g} s", hint=hint)
 
 
@@ -167,7 +168,7 @@ def _system(exc: OSError, resolved: Resolved, progress: Progress) -> ServerError
             f"port {resolved.port} refuses connections", hint="start sshd there, or correct ssh_port in the inventory"
         )
     if exc.errno == errno.ETIMEDOUT:
-        return ConnectTimeoutError(f"nothing answered on port {resolved.port}", hint=resolved.command)
+        return ConnectTimeoutError(f"nothing answered on port {resolved.port}", hint=_PING + resolved.command)
     if exc.errno in (errno.EMFILE, errno.ENFILE):
         return ConnectRefusedError(
             "no file descriptor is free on this machine", hint="lower --forks, or raise ulimit -n"

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 import asyncssh
 
 from fleet.transport import failures
 from fleet.transport.dial import Dialer
-from fleet.transport.identities import Keyring, Offer
+from fleet.transport.identities import Identities, Keyring, Offer
 from fleet.transport.names import Names
 from fleet.transport.progress import Phase, Progress
 from fleet.transport.resolve import Resolved
 from fleet.transport.tasks import Tasks
 from fleet.transport.trust import Trust
+
+T = TypeVar("T")
 
 MAX_LOSSES = 5
 """Connections lost before the login, silently; a server that says it is overloaded is asked until the time is over."""
@@ -72,14 +77,16 @@ class Handshake:
         keyring: Keyring,
         names: Names,
         tasks: Tasks,
+        progress: Progress,
     ) -> None:
         self._resolved = resolved
         self._via = via
         self._keyring = keyring
         self._names = names
         self._tasks = tasks
-        self._progress = Progress()
+        self._progress = progress
         self._deadline = 0.0
+        self._offer: Offer | None = None
 
     async def run(self) -> asyncssh.SSHClientConnection:
         """The connection, logged in.
@@ -90,28 +97,82 @@ class Handshake:
         Raises:
             ServerError: by phase, see `failures`.
         """
-        offer: Offer | None = None
+        async with self._clocked():
+            self._offer = await self._keyring.offer(self._resolved.identities)
+            connection = await self._log_in(self._offer)
+            self._progress.end()
+            return connection
+
+    async def host_keys(self) -> tuple[asyncssh.SSHKey, ...]:
+        """The keys that the host shows: one, as ssh would negotiate it; nobody logs in.
+
+        Of a host whose pins are fingerprints, which do not say of which type they are, one after the other until one
+        is pinned. Of a host that an authority certifies, none.
+
+        Raises:
+            ServerError: by phase, see `failures`.
+        """
+        trust, shown = self._resolved.trust, list[asyncssh.SSHKey]()
+        async with self._clocked():
+            if trust.keys.authorities and await self._is_certified():
+                return ()
+            while True:
+                try:
+                    shown.append(await self._until_not_lost(partial(self._ask_key, shown)))
+                except asyncssh.KeyExchangeFailed:
+                    if not shown:
+                        raise
+                    break  # it has no key of another type
+                vague = trust.pins is not None and trust.pins.fingerprints and not trust.is_pinned(shown[-1])
+                if not vague or len(shown) == MAX_PIN_TRIES:
+                    break
+        return tuple(shown)
+
+    @asynccontextmanager
+    async def _clocked(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._resolved.connect_timeout) as clock:
                 self._deadline = clock.when() or 0.0
-                offer = await self._keyring.offer(self._resolved.identities)
-                return await self._log_in(offer)
+                yield
         except Exception as exc:
-            account = offer.account() if offer else ""
+            account = self._offer.account() if self._offer else ""
             error = failures.of_handshake(exc, self._resolved, self._progress, account)
             if error is exc:
                 raise
             raise error from exc
+
+    async def _is_certified(self) -> bool:
+        """Whether the host shows a certificate of a known authority: so far it comes before it wants a login."""
+        nothing = Offer(Identities((), (), "", only=True), None, "")
+        client = _Client(self._resolved.trust, self._progress)
+        try:
+            await let_go(await self._until_not_lost(partial(self._connect, client, nothing, ())))
+        except asyncssh.DisconnectError:
+            return self._progress.phase is Phase.LOGIN
+        return True
+
+    async def _ask_key(self, shown: Sequence[asyncssh.SSHKey]) -> asyncssh.SSHKey:
+        resolved, dialer = self._resolved, self._dialer()
+        algorithms = resolved.trust.types(_algorithms(shown))
+        more = {"kex_algs": resolved.extra["kex_algs"]} if "kex_algs" in resolved.extra else {}
+        try:
+            key = await asyncssh.get_server_host_key(
+                resolved.host, resolved.port, tunnel=dialer, config=None, server_host_key_algs=algorithms, **more
+            )
         finally:
-            if offer is not None:
-                await offer.close()
+            if dialer.proxy is not None:
+                dialer.proxy.end()
+                await dialer.proxy.ended(CLOSE_TIMEOUT)
+        if key is None:
+            raise asyncssh.KeyExchangeFailed("the server has no host key")
+        return key
 
     async def _log_in(self, offer: Offer) -> asyncssh.SSHClientConnection:
         refused: list[asyncssh.SSHKey] = []
         while True:
             client = _Client(self._resolved.trust, self._progress)
             try:
-                return await self._until_not_lost(client, offer, refused)
+                return await self._until_not_lost(partial(self._connect, client, offer, refused))
             except asyncssh.HostKeyNotVerifiable as exc:
                 if client.offered is not None:
                     refused.append(client.offered)
@@ -123,15 +184,13 @@ class Handshake:
                     raise
                 raise self._resolved.trust.refusal(exc.reason, refused) from exc
 
-    async def _until_not_lost(
-        self, client: _Client, offer: Offer, refused: Sequence[asyncssh.SSHKey]
-    ) -> asyncssh.SSHClientConnection:
+    async def _until_not_lost(self, connect: Callable[[], Awaitable[T]]) -> T:
         losses = 0
         while True:
             losses += 1
             self._progress.begin()
             try:
-                return await self._connect(client, offer, refused)
+                return await connect()
             except (asyncssh.ConnectionLost, OSError) as exc:
                 if not failures.is_passing_loss(exc, self._progress):
                     raise
@@ -141,20 +200,22 @@ class Handshake:
             pause = min(FIRST_PAUSE * 2 ** (losses - 1), LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, keeps no secret
 
-    async def _connect(
-        self, client: _Client, offer: Offer, refused: Sequence[asyncssh.SSHKey]
-    ) -> asyncssh.SSHClientConnection:
-        resolved = self._resolved
-        dialer = Dialer(
+    def _dialer(self) -> Dialer:
+        return Dialer(
             names=self._names,
             tasks=self._tasks,
             progress=self._progress,
             via=self._via,
-            proxy_command=resolved.proxy_command,
-            family=resolved.family,
-            local_address=resolved.local_address,
+            proxy_command=self._resolved.proxy_command,
+            family=self._resolved.family,
+            local_address=self._resolved.local_address,
             deadline=self._deadline,
         )
+
+    async def _connect(
+        self, client: _Client, offer: Offer, refused: Sequence[asyncssh.SSHKey]
+    ) -> asyncssh.SSHClientConnection:
+        resolved, dialer = self._resolved, self._dialer()
         try:
             return await asyncssh.connect(
                 resolved.host,

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import asyncssh
 
+from fleet.transport.agent import Agent, AgentKey, AgentRefusedError
 from fleet.transport.known_hosts import short
 
 DEFAULT_FILES = ("id_rsa", "id_ecdsa", "id_ed25519")
 """As in ssh(1), in its order; keys on security keys (`-sk`) work through the agent, where they can be touched for."""
-
-AGENT_TIMEOUT = 5.0
-"""Seconds for an agent to list its keys."""
 
 _OfferedKey = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKeyPair
 
@@ -42,15 +41,6 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentKey:
-    """A key as an agent lists it."""
-
-    algorithm: bytes
-    public: bytes
-    comment: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Identities:
     """What a host may be offered.
 
@@ -69,18 +59,20 @@ class Identities:
 class Offer:
     """The keys offered on one connection, and where they come from."""
 
-    def __init__(self, identities: Identities, listed: Sequence[AgentKey] | str) -> None:
+    def __init__(self, identities: Identities, agent: Agent | None, listed: Sequence[AgentKey] | str) -> None:
         """Pair files, certificates and agent keys.
 
         Args:
             identities: what the host may be offered.
+            agent: signs with its own keys.
             listed: the agent's keys, or why there are none.
         """
         self.keys: list[_OfferedKey] = []
         self.tried: list[str] = []
         self._identities = identities
         self._listed = listed
-        self._agent = asyncssh.SSHAgentClient(identities.agent) if not isinstance(listed, str) and listed else None
+        self._agent = agent
+        self._refused: dict[bytes, str] = {}
         held = [] if isinstance(listed, str) else self._of_agent(listed)
         self._of_files({key.public for key in held})
 
@@ -92,14 +84,30 @@ class Offer:
             mine += [key for key in listed if key.public not in named]
         certificates = {certificate.key.public_data: certificate for certificate in self._certificates()}
         for key in mine:
-            assert self._agent is not None  # noqa: S101 - a listed key has an agent
             if key.public in certificates:
-                pair = asyncssh.SSHAgentKeyPair(self._agent, key.algorithm, key.public, key.comment)
+                pair = self._pair(key)
                 pair.set_certificate(certificates[key.public])
                 self.keys.append(pair)
-            self.keys.append(asyncssh.SSHAgentKeyPair(self._agent, key.algorithm, key.public, key.comment))
-            self.tried.append(f"{key.comment.decode('utf-8', 'replace') or 'a key'} (agent)")
+            self.keys.append(self._pair(key))
+            self.tried.append(f"{key.name} (agent)")
         return mine
+
+    def _pair(self, key: AgentKey) -> asyncssh.SSHAgentKeyPair:
+        # asyncssh wants nothing of the agent but its `sign`
+        return asyncssh.SSHAgentKeyPair(cast("Any", self), key.algorithm, key.public, key.comment)
+
+    async def sign(self, key_blob: bytes, data: bytes, flags: int = 0) -> bytes:
+        """A signature of the agent, for asyncssh, which goes on with the next key where there is none.
+
+        Raises:
+            ValueError: there is none.
+        """
+        assert self._agent is not None  # noqa: S101 - a listed key has an agent
+        try:
+            return await self._agent.sign(key_blob, data, flags)
+        except AgentRefusedError as exc:
+            self._refused[key_blob] = str(exc)
+            raise
 
     def _of_files(self, held: set[bytes]) -> None:
         certificates = {certificate.key.public_data: certificate for certificate in self._certificates()}
@@ -121,17 +129,16 @@ class Offer:
         if not isinstance(self._listed, str):
             tried |= {key.public for key in self._listed}
         left = [f"{short(i.path)} {i.problem}" for i in self._identities.files if i.problem and i.public not in tried]
+        said += [
+            f"{key.name}: {self._refused[key.public]}"
+            for key in self._listed
+            if isinstance(key, AgentKey) and key.public in self._refused
+        ]
         if left:
             said.append(f"left out: {', '.join(left)}")
         if isinstance(self._listed, str):
             said.append(self._listed)
         return "; ".join(said)
-
-    async def close(self) -> None:
-        """Close the connection to the agent; a login needs it no more once it is done."""
-        if self._agent is not None:
-            self._agent.close()
-            await self._agent.wait_closed()
 
 
 class Keyring:
@@ -139,7 +146,8 @@ class Keyring:
 
     def __init__(self) -> None:
         self._files: dict[Path, Identity] = {}
-        self._agents: dict[str, asyncio.Task[list[AgentKey] | str]] = {}
+        self._agents: dict[str, Agent] = {}
+        self._listings: dict[str, asyncio.Task[list[AgentKey] | str]] = {}
 
     def file(self, path: Path) -> Identity:
         """Read a key file; called from worker threads."""
@@ -149,31 +157,23 @@ class Keyring:
 
     async def offer(self, identities: Identities) -> Offer:
         """The keys for one connection."""
-        if not identities.agent:
-            return Offer(identities, "no agent (SSH_AUTH_SOCK is not set)")
-        if identities.agent not in self._agents:
-            self._agents[identities.agent] = asyncio.create_task(_list_agent(identities.agent))
-        listing = self._agents[identities.agent]
-        await asyncio.wait([listing])
-        return Offer(identities, listing.result())
+        path = identities.agent
+        if not path:
+            return Offer(identities, None, "no agent (SSH_AUTH_SOCK is not set)")
+        if path not in self._agents:
+            self._agents[path] = Agent(path)
+            self._listings[path] = asyncio.create_task(self._agents[path].keys())
+        await asyncio.wait([self._listings[path]])
+        return Offer(identities, self._agents[path], self._listings[path].result())
 
     async def close(self) -> None:
-        """End the look-ups that still run."""
-        for listing in self._agents.values():
+        """End the look-ups that still run, and the connections to the agents."""
+        for listing in self._listings.values():
             listing.cancel()
-        if self._agents:
-            await asyncio.wait(self._agents.values())
-
-
-async def _list_agent(path: str) -> list[AgentKey] | str:
-    try:
-        async with asyncio.timeout(AGENT_TIMEOUT), asyncssh.SSHAgentClient(path) as agent:
-            pairs = await agent.get_keys()
-    except TimeoutError:
-        return f"the agent did not answer within {AGENT_TIMEOUT:g} s"
-    except (OSError, ValueError) as exc:  # asyncssh makes a ValueError of an OSError
-        return f"the agent cannot be asked ({exc})"
-    return [AgentKey(pair.key_algorithm, pair.key_public_data, pair.get_comment_bytes() or b"") for pair in pairs]
+        if self._listings:
+            await asyncio.wait(self._listings.values())
+        for agent in self._agents.values():
+            await agent.close()
 
 
 def _read_identity(path: Path) -> Identity:

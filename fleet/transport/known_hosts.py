@@ -65,10 +65,11 @@ class KnownHosts:
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
+        self.files = tuple(files)
         self._plain = asyncssh.import_known_hosts("")
         self._hashed: list[_Hashed] = []
         self._lines: list[_Line] = []
-        for file in files:
+        for file in self.files:
             try:
                 text = file.read_bytes().decode("utf-8", "surrogateescape")
             except OSError:
@@ -136,7 +137,7 @@ class KnownHosts:
                 held = _unhashed(line, name) if id(line) in hashed else line.keys(name)
                 if any(key in held.host + held.authorities + held.revoked for key in keys):
                     found.append(f"{short(line.file)}:{line.number}")
-        return found
+        return list(dict.fromkeys(found))  # `*` names a host with and without its port
 
 
 def _names(host: str, port: int) -> list[str]:

@@ -8,7 +8,6 @@ values and no configuration file.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import threading
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
 from fleet.errors import ConnectRefusedError, UsageError
 from fleet.inventory.model import SSHSettings
-from fleet.transport.config import Files, read_config
+from fleet.transport.config import Config, Files, as_options, default_files, parse_config
+from fleet.transport.given import is_direct, parse_jump
 from fleet.transport.identities import DEFAULT_FILES, Identities, Keyring, read_certificates
 from fleet.transport.known_hosts import SSH_PORT, KnownHosts, short
 from fleet.transport.options import DEFAULT_CONNECT_TIMEOUT, SSHOptions
@@ -31,13 +31,15 @@ from fleet.transport.trust import Pins, Trust
 _GCM_FIRST = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """A fifth less CPU for a connection than with ChaCha20, which asyncssh would prefer."""
 
+KEPT_ALIVE = 5.0
+"""Seconds of silence after which a kept connection is asked whether it lives; after three such it is given up."""
+
 _ALGORITHMS = {
     "kex_algs": "KexAlgorithms",
     "encryption_algs": "Ciphers",
     "mac_algs": "MACs",
     "signature_algs": "CASignatureAlgorithms",
 }
-_JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d+))?")
 _GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 
@@ -50,6 +52,8 @@ class Resolved:
         host: the name or address to connect to.
         name: the host as the inventory or ssh_config calls it, for messages.
         jump: the jump host, of the inventory or of ssh_config, or None.
+        user_files: the user's known_hosts files, the one that a new key belongs into first.
+        hashed: names are to be hashed there.
         command: an ssh command that goes the same way, for hints.
         connect_timeout: seconds for the whole connection.
         extra: further arguments of `asyncssh.connect`.
@@ -65,6 +69,8 @@ class Resolved:
     local_address: tuple[str, int] | None
     trust: Trust
     identities: Identities
+    user_files: tuple[Path, ...]
+    hashed: bool
     command: str
     connect_timeout: float
     extra: Mapping[str, Any]
@@ -111,7 +117,7 @@ class Resolver:
         options = self._ssh_options(settings)
         config = options.config
         port, name = options.port, options.host_key_alias or options.host
-        way = _way(options)
+        way = None if is_direct(self._options) else _way(options)
         jump = settings.jump or (_jump(settings, options) if way == "ProxyJump" else None)
         proxy_command = options.proxy_command if way == "ProxyCommand" and jump is None else None
         timeout = self._options.connect_timeout or options.connect_timeout or DEFAULT_CONNECT_TIMEOUT
@@ -122,8 +128,6 @@ class Resolver:
             known=self._known_hosts(config),
             pins=Pins.parse(settings.host_keys) if settings.host_keys else None,
             configured=_host_key_algorithms(cast("str | None", config.get("HostKeyAlgorithms"))),
-            record=command(shown, self._options),
-            scan=jump is None and not proxy_command,
         )
         return Resolved(
             host=options.host,
@@ -136,26 +140,36 @@ class Resolver:
             local_address=cast("tuple[str, int] | None", options.local_addr),
             trust=trust,
             identities=self._identities(settings, config),
+            user_files=self._user_files(config),
+            hashed=bool(config.get("HashKnownHosts")),
             command=command(shown, self._options, verbose=True),
             connect_timeout=timeout,
-            extra=_extra(options),
+            extra=_extra(options, keep=self._options.keep),
         )
 
     def _ssh_options(self, settings: SSHSettings) -> asyncssh.SSHClientConnectionOptions:
+        return as_options(self.config(settings), settings)
+
+    def config(self, settings: SSHSettings) -> Config:
+        """What ssh_config says for a host.
+
+        Raises:
+            OSError, ValueError: as `parse_config`.
+        """
         files = self._options.config_files
-        if files is None:
-            default = Path("~/.ssh/config").expanduser()
-            files = (default,) if os.access(default, os.R_OK) else ()
-        return read_config(self._files, files, settings)
+        return parse_config(self._files, default_files() if files is None else files, settings)
+
+    def _user_files(self, config: Any) -> tuple[Path, ...]:
+        if self._options.known_hosts is not None:
+            return self._options.known_hosts
+        names = config.get("UserKnownHostsFile", _USER_KNOWN_HOSTS)
+        return tuple(Path(name).expanduser() for name in names if name != os.devnull)
 
     def _known_hosts(self, config: Any) -> KnownHosts:
         files = self._options.known_hosts
         if files is None:
-            names = [
-                *config.get("UserKnownHostsFile", _USER_KNOWN_HOSTS),
-                *config.get("GlobalKnownHostsFile", _GLOBAL_KNOWN_HOSTS),
-            ]
-            files = tuple(Path(name).expanduser() for name in names)
+            names = config.get("GlobalKnownHostsFile", _GLOBAL_KNOWN_HOSTS)
+            files = (*self._user_files(config), *(Path(name).expanduser() for name in names))
         with self._lock:  # many hosts are resolved at once; the files are read by the first
             if files not in self._known:
                 self._known[files] = KnownHosts(files)
@@ -193,18 +207,15 @@ def _way(options: asyncssh.SSHClientConnectionOptions) -> str | None:
 
 def _jump(settings: SSHSettings, options: asyncssh.SSHClientConnectionOptions) -> SSHSettings | None:
     """The jump host of ssh_config's ProxyJump, the last of a list being the nearest to the host."""
-    jump: SSHSettings | None = None
     if not isinstance(options.tunnel, str):
         return None
-    for hop in options.tunnel.split(","):
-        match = _JUMP.fullmatch(hop.strip())
-        if match is None:
-            raise ValueError(f"ProxyJump {hop!r} is not [user@]host[:port]")
-        port = int(match["port"]) if match["port"] else None
-        jump = SSHSettings(match["v6"] or match["host"], port=port, user=match["user"], jump=jump)
+    try:
+        jump = parse_jump(options.tunnel)
+    except ValueError as exc:
+        raise ValueError(f"ProxyJump {exc}") from exc
     # `Host *` with a ProxyJump matches the jump host too: ssh then leaves it out, and so does this
-    same = jump is not None and jump.host == settings.host and jump.port in (None, options.port)
-    return None if same and jump is not None and jump.user in (None, options.username) else jump
+    same = jump.host == settings.host and jump.port in (None, options.port)
+    return None if same and jump.user in (None, options.username) else jump
 
 
 def _host_key_algorithms(configured: str | None) -> str | None:
@@ -218,12 +229,13 @@ def _host_key_algorithms(configured: str | None) -> str | None:
     return prefix + ",".join(usable) if usable else None
 
 
-def _extra(options: asyncssh.SSHClientConnectionOptions) -> dict[str, Any]:
+def _extra(options: asyncssh.SSHClientConnectionOptions, *, keep: bool) -> dict[str, Any]:
     config = options.config
+    kept = KEPT_ALIVE if keep and config.get("ServerAliveInterval") is None else None
     extra: dict[str, Any] = {
         "encryption_algs": _GCM_FIRST,
         "tcp_keepalive": options.tcp_keepalive,
-        "keepalive_interval": options.keepalive_interval,
+        "keepalive_interval": kept or options.keepalive_interval,
         "keepalive_count_max": options.keepalive_count_max,
         "public_key_auth": options.public_key_auth,
     }
@@ -242,6 +254,8 @@ def command(settings: SSHSettings, options: SSHOptions, *, verbose: bool = False
         words.append("-v")
     if options.config_files:
         words += ["-F", str(options.config_files[0])]
+    elif options.config_files == ():
+        words += ["-F", "none"]
     if settings.private_key is not None:
         words += ["-i", short(settings.private_key)]
     if settings.port not in (None, SSH_PORT):

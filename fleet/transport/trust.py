@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncssh
 
 from fleet.errors import HostKeyChangedError, HostKeyUnknownError, ServerError
+from fleet.transport.host_keys import HostKey, Standing
 from fleet.transport.known_hosts import SSH_PORT, Keys, KnownHosts
+from fleet.transport.progress import THIS_SERVER
 
 _PLAIN_ALGORITHMS = (
     "ssh-ed25519",
@@ -61,8 +64,6 @@ class Trust:
         pins: the inventory's keys, or None.
         keys: what was found for the host.
         configured: HostKeyAlgorithms of ssh_config as asyncssh takes them, or None.
-        record: the command that shows the key to the user and records it.
-        scan: whether ssh-keyscan reaches the host: not through a jump host.
     """
 
     name: str
@@ -70,13 +71,16 @@ class Trust:
     known: KnownHosts
     pins: Pins | None
     configured: str | None
-    record: str
-    scan: bool
     keys: Keys = field(init=False)
 
     def __post_init__(self) -> None:
         found = Keys(host=self.pins.keys) if self.pins else self.known.lookup(self.name, self.port)
         object.__setattr__(self, "keys", found)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The known_hosts files, the one that a new key belongs into first."""
+        return self.known.files
 
     def algorithms(self, refused: Sequence[str] = ()) -> str | list[str]:
         """Host key algorithms in the order of preference, for asyncssh.
@@ -94,6 +98,18 @@ class Trust:
             return "+" + ",".join(_PLAIN_ALGORITHMS)
         return [algorithm for algorithm in _PLAIN_ALGORITHMS if algorithm not in refused]
 
+    def types(self, shown: Sequence[str]) -> list[str] | str:
+        """Algorithms to ask a host for its key with, those of the known keys first.
+
+        Args:
+            shown: those that it has shown already.
+        """
+        if self.configured is not None and not shown:
+            return self.configured
+        known = [algorithm.decode("ascii") for key in self.keys.host for algorithm in key.sig_algorithms]
+        ordered = dict.fromkeys((*known, *_PLAIN_ALGORITHMS))
+        return [algorithm for algorithm in ordered if algorithm not in shown]
+
     def trusted(self, _host: str, _address: str, _port: int | None) -> tuple[list[asyncssh.SSHKey], ...]:
         """The answer to asyncssh's question for known_hosts: keys, authorities and revoked keys."""
         return list(self.keys.host), list(self.keys.authorities), list(self.keys.revoked)
@@ -101,6 +117,50 @@ class Trust:
     def pinned(self, key: asyncssh.SSHKey) -> bool:
         """Whether a fingerprint of the inventory vouches for the key."""
         return self.pins is not None and key.get_fingerprint().rstrip("=") in self.pins.fingerprints
+
+    def is_pinned(self, key: asyncssh.SSHKey) -> bool:
+        """Whether the inventory vouches for the key, whole or by its fingerprint."""
+        return self.pinned(key) or (self.pins is not None and key in self.pins.keys)
+
+    @property
+    def entry(self) -> str:
+        """The host as known_hosts has it."""
+        return self.name if self.port == SSH_PORT else f"[{self.name}]:{self.port}"
+
+    def judge(self, shown: Sequence[asyncssh.SSHKey], *, files: tuple[Path, ...], hashed: bool) -> HostKey:
+        """What is known of the keys that a host has shown; none where an authority certifies it.
+
+        Args:
+            shown: the last one is the one to go by.
+            files: the user's known_hosts files.
+            hashed: names are to be hashed there.
+        """
+        if not shown:
+            places = tuple(self.known.places(self.name, self.port, self.keys.authorities))
+            return HostKey(self.entry, "certificate", "", "", Standing.CERTIFIED, places=places)
+        key = shown[-1]
+        known = self.pins.keys if self.pins else (*self.keys.host, *self.keys.revoked)
+        expected = [_fingerprint(each) for each in self.keys.host] + sorted(self.pins.fingerprints if self.pins else ())
+        return HostKey(
+            self.entry,
+            key.get_algorithm(),
+            key.get_fingerprint(),
+            " ".join(key.export_public_key().decode().split()[:2]),
+            self._standing(key),
+            tuple(expected),
+            () if self.pins else tuple(self.known.places(self.name, self.port, known)),
+            files,
+            hashed,
+        )
+
+    def _standing(self, key: asyncssh.SSHKey) -> Standing:
+        if self.pins is not None:
+            return Standing.PINNED if self.is_pinned(key) else Standing.NOT_PINNED
+        if key in self.keys.revoked:
+            return Standing.REVOKED
+        if key in self.keys.host:
+            return Standing.KNOWN
+        return Standing.CHANGED if self.keys.host else Standing.NEW
 
     def refusal(self, reason: str, offered: Sequence[asyncssh.SSHKey]) -> ServerError:
         """The error for a key that is not trusted; nothing was sent but the key exchange.
@@ -133,18 +193,16 @@ class Trust:
         kinds = {key.get_algorithm() for key in offered}
         same = [key for key in self.keys.host if key.get_algorithm() in kinds] or list(self.keys.host)
         expected = ", ".join(_fingerprint(key) for key in same)
-        entry = self.name if self.port == SSH_PORT else f"[{self.name}]:{self.port}"
         return HostKeyChangedError(
             f"the host key differs from the one{self._places(same)}: expected {expected}, got {shown}; {_NOTHING}",
-            hint=f"if the host was rebuilt: ssh-keygen -R '{entry}', then {self.record}",
+            hint=f"if the host was rebuilt: fleet trust {THIS_SERVER} --replace",
         )
 
     def _unknown(self, shown: str) -> ServerError:
-        hint = f"if {shown} is its key, record it: {self.record}"
-        if self.scan:
-            port = "" if self.port == SSH_PORT else f" -p {self.port}"
-            hint += f", or ssh-keyscan{port} {self.name} >> ~/.ssh/known_hosts"
-        return HostKeyUnknownError(f"the host key is not in any known_hosts file; {_NOTHING}", hint=hint)
+        return HostKeyUnknownError(
+            f"the host key is not in any known_hosts file; {_NOTHING}",
+            hint=f"if {shown} is its key: fleet trust {THIS_SERVER}",
+        )
 
     def _places(self, keys: Sequence[asyncssh.SSHKey]) -> str:
         places = self.known.places(self.name, self.port, keys)

@@ -20,6 +20,7 @@ from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import NEVER, SimulatedDaemon
 from fleet.demo.farm import Farm, Reach
 from fleet.demo.workspace import Workspace, write_workspace
+from support import schemas
 
 T = TypeVar("T")
 
@@ -139,10 +140,11 @@ class Fleet:
         return path
 
     def __call__(self, *args: str) -> Result:
-        """One command line in this process."""
+        """One command line in this process; its JSON is what docs/schema says."""
         self.capture.readouterr()
         status = run(args)
         captured = self.capture.readouterr()
+        schemas.check(captured.out.decode("utf-8", "replace"), args)
         return Result(status, captured.out, captured.err)
 
     def child_environment(self, **more: str) -> dict[str, str]:
@@ -163,6 +165,7 @@ class Fleet:
             options["stdin"] = subprocess.PIPE
         with self.spawn(*args, environment=environment, **options) as process:
             out, err = process.communicate(data, timeout=TIMEOUT)
+        schemas.check((out or b"").decode("utf-8", "replace"), args)
         return Result(process.returncode, out or b"", err or b"")
 
 

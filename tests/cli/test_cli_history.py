@@ -125,8 +125,9 @@ def test_no_such_run(fleet: Fleet, command: str, name: str) -> None:
 
 @pytest.mark.parametrize("args", [("list",), ("show", "last")])
 def test_formats_that_it_has_not(fleet: Fleet, args: tuple[str, ...]) -> None:
-    result = fleet("history", *args, "-o", "ndjson")
-    assert (result.status, result.err) == (2, "-o ndjson is not for this command\n  take table, wide or json\n")
+    result = fleet("history", *args, "-o", "raw")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "-o raw is not for this command\n  it is what a daemon says, and none is asked\n"
 
 
 def test_what_a_daemon_said_cannot_drive_the_terminal(fleet: Fleet) -> None:

@@ -16,6 +16,7 @@ from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import SimulatedDaemon
 from fleet.demo.farm import Farm, Reach
 from fleet.demo.workspace import Workspace, write_workspace
+from support import schemas
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class Fleet:
         """The exit status and what went to stdout."""
         self.capture.readouterr()
         status = run(args)
-        return status, self.capture.readouterr().out
+        text = self.capture.readouterr().out
+        schemas.check(text, args)
+        return status, text
 
     def stir(self) -> None:
         """Once edge-1 has a management session, a client connects and the daemon restarts."""

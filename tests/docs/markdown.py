@@ -99,7 +99,7 @@ def anchor(heading: str) -> str:
 @cache
 def pages() -> dict[str, Page]:
     """README.md and every page of docs, by their path from the root of the repository."""
-    paths = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    paths = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
     names = [str(path.relative_to(ROOT)) for path in paths]
     return {name: Page(name, path.read_text("utf-8")) for name, path in zip(names, paths, strict=True)}
 

@@ -15,7 +15,10 @@ from docs.markdown import ROOT, pages
 
 PAGE = pages()["docs/adding-a-command.md"]
 COPIED = ("fleet", "tests/docs", "tests/management", "tests/support", "tests/transcripts", "docs")
-TESTS = ("tests/management/test_replies.py", "tests/docs/test_docs_json.py", "tests/docs/test_docs_cli.py")
+TESTS = (
+    "tests/management/test_replies.py",
+    *(f"tests/docs/test_docs_{name}.py" for name in ("json", "cli", "schema")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if block.language == "diff":
             head, *lines = block.text.split("\n")
             apply(copy / head.removeprefix("+++ "), lines, block.place)
-    (copy / "docs" / "cli.md").write_text(run(copy, "fleet.cli.reference").stdout, "utf-8")
+    run(copy, "fleet.cli.generate", "docs")
     return copy
 
 

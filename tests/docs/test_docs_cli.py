@@ -15,15 +15,16 @@ from typer.exceptions import TyperException
 from docs.markdown import pages
 from fleet.cli.main import build
 from fleet.cli.reference import render
+from fleet.cli.watch import watch_words
 
-SHELL = ("sh", "console")
+SHELL = ("sh", "console", "text")
 END_OF_COMMAND = {"|", "||", "&&", "&", ";", ">", ">>", "<", "2>"}
 PROMPT = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?=fleet )")
 NEW_ON = {"docs/adding-a-command.md": "nclients"}  # the page adds this command: see test_docs_adding_a_command.py
 
 
 def test_the_page_is_what_the_code_says() -> None:
-    regenerate = "python -m fleet.cli.reference > docs/cli.md"
+    regenerate = "python -m fleet.cli.generate docs"
     assert pages()["docs/cli.md"].text == render(), f"docs/cli.md is old: {regenerate}"
 
 
@@ -73,7 +74,7 @@ def parse(words: tuple[str, ...]) -> None:
         TyperException: fleet does not take it.
     """
     command: Any = build()
-    context = command.make_context("fleet", list(words[1:]))
+    context = command.make_context("fleet", watch_words(words[1:]))
     while isinstance(command, TyperGroup):
         rest = [*context._protected_args, *context.args]
         name, inner, rest = command.resolve_command(context, rest)

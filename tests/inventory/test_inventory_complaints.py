@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fleet.errors import InventoryError
-from fleet.inventory import graph, load, records, tree, values
+from fleet.inventory import files, graph, load, reader, tree, values, yaml_tree
 
 Refused = Callable[..., tuple[str, str | None]]
 
@@ -87,7 +87,7 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     for path, message in (
         ("missing.yaml", "missing.yaml cannot be read: No such file or directory"),
         ("", " cannot be read: No such file or directory"),
-        (str(folder), f"{folder} is a folder, not an inventory file"),
+        (str(folder), f"{folder} is a folder without an inventory file"),
         ("a\0b", "a\0b cannot be read: embedded null byte"),
     ):
         with pytest.raises(InventoryError) as caught:
@@ -150,17 +150,17 @@ def test_billion_laughs(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> No
     levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]\n" for n in range(1, 12))
     message, _ = refused("l0: &l0 [lol]\n" + levels)
     assert message.endswith("more than 1000000 values, aliases counted at each use, which is fleet's security limit")
-    monkeypatch.setattr(load, "MAX_NODES", 5)
+    monkeypatch.setattr(yaml_tree, "MAX_NODES", 5)
     assert refused("a: [1, 2, 3, 4]\n")[0].startswith("inv.yaml:1:11: more than 5 values")
 
 
 def test_a_file_that_is_too_big(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "MAX_BYTES", 10)
+    monkeypatch.setattr(files, "MAX_BYTES", 10)
     assert refused("all: {hosts: }")[0] == "inv.yaml has more than 10 bytes, which is fleet's security limit"
 
 
 def test_too_many_hosts(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_RANGE", 10)
+    monkeypatch.setattr(reader, "MAX_RANGE", 10)
     message, _ = refused("all: {hosts: {'a[1:6]': , 'b[1:6]': }}\n")
     assert message == "inv.yaml:1:27: more than 10 hosts, which is fleet's security limit"
 
@@ -173,5 +173,5 @@ def test_groups_too_deep(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_limits_stand(refused: Refused) -> None:
     assert (tree.MAX_DEPTH, tree.MAX_NODES, tree.MAX_BYTES) == (64, 1_000_000, 16 * 1024 * 1024)
-    assert (values.MAX_JUMPS, graph.MAX_GROUP_DEPTH, records.MAX_RANGE) == (16, 64, 100_000)
+    assert (values.MAX_JUMPS, graph.MAX_GROUP_DEPTH, reader.MAX_RANGE) == (16, 64, 100_000)
     assert "more than 64 levels" in refused("{a: " * 65)[0]

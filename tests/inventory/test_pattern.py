@@ -299,7 +299,7 @@ def test_other_malformed_patterns(inventory: Inventory, text: str, message: str 
         ("eu[00]", "no server or group matches 'eu[00]' in {}", ""),
         ("empty[0]", "no server or group matches 'empty[0]' in {}", "did you mean empty? "),
         ("empty", "group empty in inventory.yaml has no servers", ""),
-        ("bastion", "host bastion in inventory.yaml is no OpenVPN server: its management is null", ""),
+        ("bastion", "host bastion in inventory.yaml is no OpenVPN server: it has no management", ""),
         ("eu:&us", "no server is in 'eu:&us' in {}", ""),
     ],
 )

@@ -27,6 +27,7 @@ from lab import pki
 from lab.openvpn import VPN, Conversation, Daemon, Management
 from lab.processes import FreePorts, LabError, Processes, program, tcp_sockets, wait_until
 from lab.sshd import BehindJumpHost, Host, SSHServers
+from support import schemas
 
 FLEET_TIMEOUT = 60.0
 """Seconds that one run of fleet may take in a test."""
@@ -111,6 +112,8 @@ class Run:
     stderr: str
 
     def json(self) -> Any:
+        """Stdout as the JSON that it must be, of the shape that docs/schema says."""
+        schemas.check(self.stdout, self.args)
         return json.loads(self.stdout)
 
     def outcomes(self) -> dict[str, Any]:

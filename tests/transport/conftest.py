@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from fleet.transport import config
 from support.sshd import SSHD, Daemon, Home
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home folder with one key and nothing else, and no agent."""
+    """A home folder with one key and nothing else, no agent, and no ssh_config of the machine."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(config, "SYSTEM_FILE", folder / "etc" / "ssh_config")
     return Home(folder)
 
 

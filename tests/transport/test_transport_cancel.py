@@ -164,6 +164,7 @@ def test_on_the_way_to_a_local_daemon(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 async def test_again_and_again_while_closing(sshd: SSHD, daemon: Daemon) -> None:
+    sshd.auth_delay = 5  # or all may be done before the first look
     task = asyncio.ensure_future(one_run([a_server("a", ssh(sshd.port), daemon.endpoint)]))
     await until(lambda: sshd.users)
     while not task.done():

@@ -159,7 +159,9 @@ async def test_late_name(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_names_of_failures(phase: Phase, exc: Exception, code: str, said: str) -> None:
     resolved = Resolver(OPTIONS, Keyring()).resolve(SSHSettings("edge"))
-    error = failures.of_handshake(exc, resolved, Progress(phase), "Tried: nothing")
+    progress = Progress()
+    progress.phase = phase
+    error = failures.of_handshake(exc, resolved, progress, "Tried: nothing")
     assert error.code == code
     assert said in error.message
 

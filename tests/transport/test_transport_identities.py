@@ -196,7 +196,7 @@ async def test_a_key_on_a_security_key_is_left_to_the_agent(tmp_path: Path, home
 async def test_a_mute_agent(
     sshd: SSHD, daemon: Daemon, home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("fleet.transport.identities.AGENT_TIMEOUT", 0.1)
+    monkeypatch.setattr("fleet.transport.agent.LIST_TIMEOUT", 0.1)
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -1,0 +1,58 @@
+"""Rows as comma-separated values (RFC 4180), for programs and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fleet.operations.columns import Column, Instead
+from fleet.render.jsonout import to_jsonable
+from fleet.render.text import escape
+
+_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A spreadsheet runs a cell that begins with one of these, as OWASP's page on CSV injection has it (the wide ones for
+East Asian settings). TAB, CR and LF, which it names too, are escaped before they come here."""
+
+
+def csv_header(columns: Sequence[Column], shown: Sequence[int]) -> str:
+    """The line of the columns' names, as JSON has them."""
+    return _text([[columns[index].name for index in shown]])
+
+
+def csv_rows(rows: Iterable[Sequence[object]], shown: Sequence[int]) -> str:
+    """The lines of the rows, with their ends.
+
+    Args:
+        rows: each with one cell per column.
+        shown: the places of the columns that are wanted.
+    """
+    return _text([value(row[index]) for index in shown] for row in rows)
+
+
+def value(cell: object) -> object:
+    """One value, exact: bytes as a number, a time as RFC 3339 in UTC, nothing where it is not known.
+
+    Control characters are escaped as for people, since nothing says that nobody looks at it on a terminal; so a record
+    is always one line. A text that a spreadsheet would run has a `'` before it.
+    """
+    if type(cell) is int:  # most cells, quickly
+        return cell
+    plain = to_jsonable(cell)
+    if plain is None or isinstance(cell, Instead):
+        return ""
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    if isinstance(plain, list):
+        plain = ",".join(map(str, plain))
+    if not isinstance(plain, str):
+        return plain
+    text = escape(plain)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _text(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

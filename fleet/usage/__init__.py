@@ -1,0 +1,1 @@
+"""What daemons count, kept over time: sessions and byte counts in an SQLite database (docs/usage-database.md)."""
