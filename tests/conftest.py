@@ -24,9 +24,17 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _NUMBERS = itertools.count()
 
 
+_NOT_MEASURED = {"lab", "docs", "packaging"}
+"""Folders of tests whose coverage is not measured, as that of properties is not: it more than doubles their time, and
+each line of fleet has an example of its own that reaches it."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The lab's files take longest, for they wait for daemons; begun last, they would be waited for alone."""
     items.sort(key=lambda item: item.path.parent.name != "lab")
+    for item in items:
+        if item.path.parent.name in _NOT_MEASURED or item.get_closest_marker("hypothesis") is not None:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from typer.exceptions import TyperException
 
+from fleet.cli.charset import settle_charset
 from fleet.cli.families import is_command
 from fleet.cli.options import Invocation, Options, OutputFormat
 from fleet.cli.output import (
@@ -69,6 +71,7 @@ def _misused(args: Sequence[str], invocation: Invocation, error: TyperException)
     message = error.format_message().replace("Value error, ", "")  # pydantic's words, which say nothing here
     if message.startswith("Usage: "):
         return _told_usage(args, invocation, message)
+    message = re.sub(r"\s*\n\s*", " ", message)  # a list of choices has each on a line of its own
     command = invocation.command or _command_of(args)
     hint = f"fleet {command} --help shows what it takes" if command else "fleet --help shows the commands"
     return _refuse(args, invocation, UsageError(message, hint=hint))
@@ -97,6 +100,7 @@ def _refuse(args: Sequence[str], invocation: Invocation, error: FleetError) -> i
         error=error,
     )
     options = invocation.options if invocation.complete else _options_of(args, invocation, os.environ)
+    settle_charset(options.output)
     if report.command == "check":
         from fleet.cli.check import unknown  # noqa: PLC0415 - for its own errors only
 

@@ -180,7 +180,7 @@ def _with_findings(report: Report[Any], problems: Sequence[Problem]) -> Report[A
 
 def _refuse_formats(options: Options) -> None:
     """Refuses what has no meaning for a plugin."""
-    if options.watch is not None:
+    if options.watch is not None and "watch" not in options.from_environment:
         raise UsageError("a check is made once", hint="leave --watch out; the monitoring system asks again by itself")
     if options.output in (OutputFormat.TABLE, *_DOCUMENTS) or "output" in options.from_environment:
         return

@@ -18,6 +18,7 @@ from fleet.inventory.pattern import select
 from fleet.inventory.resolve import Resolver
 from fleet.inventory.secrets import check_secrets
 from fleet.render.fold import fold
+from fleet.transport.given import hosts_of_jump
 
 
 class Named(Protocol):
@@ -78,7 +79,8 @@ def load_inventory(options: Options) -> Inventory:
     Raises:
         InventoryError: there is none, or it cannot be used.
     """
-    return load(*inventory_paths(options))
+    paths = inventory_paths(options)
+    return load(*paths, jump_hosts=hosts_of_jump(options.jump), run_timeout=options.timeout)
 
 
 def read_inventory(options: Options) -> Resolver:
@@ -87,7 +89,7 @@ def read_inventory(options: Options) -> Resolver:
     Raises:
         InventoryError: there is none, or it cannot be used.
     """
-    return read(*inventory_paths(options))
+    return read(*inventory_paths(options), run_timeout=options.timeout)
 
 
 def inventory_paths(options: Options) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from fleet.cli.options import Options, with_options
 from fleet.cli.output import write
+from fleet.cli.watch import refuse_watch_of_none
 
 
 class Shell(StrEnum):
@@ -83,12 +84,13 @@ def register(app: typer.Typer) -> None:
 def _completion(
     *,
     shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="The shell that is to read it.")],
-    options: Options,  # noqa: ARG001 - every command takes the common options
+    options: Options,
 ) -> int:
     """Print what a shell reads to complete fleet's words.
 
     Commands, options, servers, groups, columns, runs, and the common names that the last runs have seen. No server is
     asked. For bash put `source <(fleet completion bash)` into ~/.bashrc.
     """
+    refuse_watch_of_none(options)
     write(_SCRIPTS[shell])
     return 0

@@ -8,6 +8,7 @@ import typer
 
 from fleet.cli.options import Options, with_options
 from fleet.cli.output import write
+from fleet.cli.watch import refuse_watch_of_none
 
 
 def register(app: typer.Typer) -> None:
@@ -18,12 +19,13 @@ def register(app: typer.Typer) -> None:
 def _demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave it running, to play with, until Ctrl-C.")] = False,
-    options: Options,  # noqa: ARG001 - every command takes the common options; the demo has its own fleet
+    options: Options,
 ) -> int:
     """Run the main job on an embedded fleet.
 
     Six simulated servers and a bastion, behind real SSH on loopback; nothing of yours is read or written.
     """
+    refuse_watch_of_none(options)
     from fleet.demo.demo import run_demo  # noqa: PLC0415 - late: it brings asyncssh
 
     return run_demo(keep=keep, write=write)

@@ -12,6 +12,7 @@ from fleet.cli.choosing import Target, choose, load_inventory, read_inventory
 from fleet.cli.options import Options, OutputFormat, Patterns, between_names, with_options
 from fleet.cli.output import say, show_table, write
 from fleet.cli.sshing import ssh_options
+from fleet.cli.watch import refuse_watch_of_none
 from fleet.errors import ServerError, UsageError
 from fleet.inventory.listing import listing
 from fleet.inventory.model import Inventory, PasswordFile, PasswordSource, Server, SSHSettings
@@ -34,6 +35,16 @@ _COLUMNS = (
 )
 _GROUPS = (Column("group", names=True), Column("children"), Column("servers", Kind.COUNT))
 _SHOWN = (Column("name", names=True, keep=True), Column("value", keep=True), Column("origin", header="FROM", keep=True))
+_TYPED = "command line"
+_OPTIONS = {
+    "--ssh-config": "ssh_config",
+    "--user": "user",
+    "--private-key": "private_key",
+    "--connect-timeout": "connect_timeout",
+    "-J": "jump",
+    "-J none": "jump",
+}
+"""What the way calls an option, and its name."""
 _OF_THE_WAY = frozenset({"ssh_host", "ssh_port", "ssh_user", "private_key", "host_keys", "jump"})
 
 
@@ -59,6 +70,7 @@ def _list(
     With -o json it is what Ansible's programs of inventories print, for Ansible and for fleet to read: the servers, the
     hosts to jump through, and their variables. Secrets are left out of it.
     """
+    refuse_watch_of_none(options)
     if as_program or host is not None:
         options = replace(options, output=OutputFormat.JSON)
     resolver = read_inventory(options)
@@ -75,6 +87,7 @@ def _list(
         lambda: _document(resolver, servers, options),
         items="servers" if options.output is OutputFormat.NDJSON else None,
     )
+    _tell_closed(inventory, options)
     return 0
 
 
@@ -86,10 +99,14 @@ def _document(resolver: Resolver, servers: Sequence[Server], options: Options) -
 
 
 def _graph(*, options: Options) -> int:
-    """Draw the groups with their servers, as a tree."""
+    """Draw the groups with their servers, as a tree; with -l or -x those of the servers that are meant."""
+    refuse_watch_of_none(options)
     inventory = load_inventory(options)
+    if options.limit or options.exclude:
+        inventory = _part(inventory, choose(inventory, options, Target()))
     if options.output in (OutputFormat.TABLE, OutputFormat.WIDE):
         write("".join(f"{line}\n" for line in _tree(inventory, "all", 0)))
+        _tell_closed(inventory, options)
         return 0
     show_table(
         _GROUPS,
@@ -98,6 +115,7 @@ def _graph(*, options: Options) -> int:
         lambda: {"fleet_schema": SCHEMA, "groups": list(inventory.groups.values())},
         items="groups",
     )
+    _tell_closed(inventory, options)
     return 0
 
 
@@ -116,9 +134,14 @@ def _show(*, server: Annotated[str, typer.Argument(metavar="SERVER", help="Its n
         options,
         lambda: {"fleet_schema": SCHEMA, **_described(found), "way": [*way]},
     )
-    if inventory.closed and options.output in (OutputFormat.TABLE, OutputFormat.WIDE) and not options.quiet:
-        say(f"not read, since Ansible Vault encrypts them: {', '.join(map(escape, inventory.closed))}")
+    _tell_closed(inventory, options)
     return 0
+
+
+def _tell_closed(inventory: Inventory, options: Options) -> None:
+    """Says which files were left out: what stands in them may be missed."""
+    if inventory.closed and not options.quiet:
+        say(f"not read, since Ansible Vault encrypts them: {', '.join(map(escape, inventory.closed))}")
 
 
 def _way(server: Server, options: Options) -> tuple[Setting, ...]:
@@ -128,9 +151,16 @@ def _way(server: Server, options: Options) -> tuple[Setting, ...]:
         UsageError: they cannot be used for it.
     """
     try:
-        return explain(server, ssh_options(options))
+        way = explain(server, ssh_options(options))
     except ServerError as error:
         raise UsageError(error.message, hint=error.hint) from error
+    return tuple(replace(setting, origin=_option_origin(setting.origin, options)) for setting in way)
+
+
+def _option_origin(origin: str, options: Options) -> str:
+    """Where a setting comes from; what an option of the command line would say, a variable or a file may have said."""
+    given = options.origins.get(_OPTIONS.get(origin, ""), _TYPED)
+    return origin if given == _TYPED else given
 
 
 def _shown(server: Server, way: Sequence[Setting]) -> Iterator[Row]:
@@ -154,6 +184,23 @@ def _one(servers: tuple[Server, ...], name: str) -> Server:
         names = fold_names(server.name for server in servers)
         raise UsageError(f"'{name}' names {len(servers)} servers: {names}", hint="show takes one of them")
     return servers[0]
+
+
+def _part(inventory: Inventory, servers: tuple[Server, ...]) -> Inventory:
+    """An inventory of these servers, with the groups that have some of them."""
+    names, hosts = {server.name for server in servers}, {server.host for server in servers}
+    kept = {name for name, group in inventory.groups.items() if name == "all" or names.intersection(group.servers)}
+    groups = {
+        name: replace(
+            group,
+            children=tuple(child for child in group.children if child in kept),
+            hosts=tuple(host for host in group.hosts if host in hosts),
+            servers=tuple(server for server in group.servers if server in names),
+        )
+        for name, group in inventory.groups.items()
+        if name in kept
+    }
+    return replace(inventory, servers=servers, groups=groups)
 
 
 def _tree(inventory: Inventory, name: str, depth: int) -> Iterator[str]:

@@ -18,6 +18,7 @@ from fleet.cli.shapes import (
     name_column,
     name_pieces,
 )
+from fleet.cli.watch import refuse_watch_of_none
 from fleet.errors import UsageError
 from fleet.operations.columns import Column
 from fleet.operations.operation import Row
@@ -41,6 +42,7 @@ class Listing:
         Raises:
             UsageError: the options ask for something that there is not.
         """
+        refuse_watch_of_none(options)
         self._columns, self._options, self._items = columns, options, items
         if options.output is OutputFormat.RAW:
             raise UsageError("-o raw is not for this command", hint="it is what a daemon says, and none is asked")
@@ -78,7 +80,7 @@ class Listing:
         if not rows:
             say(nothing)
             return
-        look = look_of(self._options)
+        look = look_of(self._options, self._columns)
         style = data_style(self._options)
         drawn = draw_rows(self._columns, rows, look, total, now=datetime.now(UTC), style=style)
         write(f"{drawn.text}\n")
@@ -86,7 +88,7 @@ class Listing:
             say(left_out_text(drawn, look))
 
     def _pieces(self, rows: Iterator[Row]) -> Iterator[str]:
-        look = look_of(self._options)
+        look = look_of(self._options, self._columns)
         rows = rows if look.sort_by is None else iter(sort_rows(self._columns, rows, look.sort_by))
         if self._options.output is OutputFormat.NAME:
             yield from name_pieces(rows, name_column(self._columns, look), once=False)

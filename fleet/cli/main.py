@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from fleet.cli.starting import forget_signals, take_signals
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup
@@ -28,12 +29,11 @@ def build() -> TyperGroup:
 
 def main() -> None:
     """The console script."""
+    take_signals()
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name in the locale's charset or not, it is shown
-    # Until a run has its own way of ending, SIGTERM is a Ctrl-C too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1:2] == ["__complete"]:
         from fleet.cli import complete
 
@@ -42,6 +42,7 @@ def main() -> None:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being told
         status = 130
+    forget_signals()
     sys.exit(status)
 
 

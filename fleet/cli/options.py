@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleet.cli.charset import settle_charset
 from fleet.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -369,6 +370,7 @@ def with_options(
         options = _told(merge(invocation.options, common), invocation, (), (), common)
         invocation.options = _typed(invocation, options, arguments)
         invocation.complete = True
+        settle_charset(invocation.options.output)
         try:
             status = function(**given, options=invocation.options)
         except KeyboardInterrupt:

@@ -209,7 +209,7 @@ def _listed(items: str, *rows: Mapping[str, object], more: Mapping[str, object] 
 
 _USAGE_ROW: Final = hints_of(UsageRow)
 _USAGE_COUNTED: Final = {
-    **_fields(_USAGE_ROW, "sessions", "connected", "bytes_received", "bytes_sent"),
+    **_fields(_USAGE_ROW, "sessions", "connected", "bytes_received", "bytes_sent", "first_sample"),
     "bytes_total": int,
 }
 _USAGE_WHOLE: Final = _fields(_USAGE_ROW, "bytes_unattributed", "samples", "missed")

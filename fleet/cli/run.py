@@ -58,7 +58,11 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
         RefusedError: nothing was sent to any server.
     """
     watched = options.watch is not None and not operation.changes
-    if not watched:
+    if watched:
+        from fleet.cli.watching import check_watch, watch  # noqa: PLC0415 - only for --watch
+
+        check_watch(options)
+    else:
         refuse_watch(options, operation.name)
     servers = admit(operation, replace(options, watch=None) if watched else options, target)
     if servers is None:
@@ -69,8 +73,6 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     journal = open_journal(operation, servers, options, target)
     try:
         if watched:
-            from fleet.cli.watching import watch  # noqa: PLC0415 - only for --watch
-
             return watch(operation, servers, options, target, ending=ending or Ending(), journal=journal)
         return perform(operation, servers, options, target, ending=ending, journal=journal)
     except RefusedError as error:
@@ -117,6 +119,8 @@ def perform(
             interrupted=asked.interrupted,
             answer_status=ending.answer_status(values),
         )
+        if output.abandoned:
+            report = _of_readers(report, interrupted=interrupts.came)
         if journal is not None:
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
     status = finish(report, output)
@@ -125,6 +129,12 @@ def perform(
 
         remember_clients(values)
     return status
+
+
+def _of_readers(report: Report[T], *, interrupted: bool) -> Report[T]:
+    """The report where nobody read to the end: those that were not asked because of that are no news."""
+    outcomes = tuple(one for one in report.outcomes if not isinstance(one.error, InterruptedRunError))
+    return replace(report, outcomes=outcomes, interrupted=interrupted)
 
 
 def _left(options: Options, spent: float) -> Options:

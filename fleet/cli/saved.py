@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleet.cli.options import Options
 from fleet.cli.output import output_for
+from fleet.cli.watch import refuse_watch_of_none
 from fleet.engine import Outcome, Report
 from fleet.errors import UsageError
 from fleet.inventory.model import Server, UnixEndpoint
@@ -34,6 +35,7 @@ def show_saved(path: str, options: Options) -> int:
     Raises:
         UsageError: it cannot be read, or is no status.
     """
+    refuse_watch_of_none(options)
     started, clock = datetime.now(UTC), time.monotonic()
     text = read_file(path, limit=_LIMIT, what="status").decode("utf-8", "surrogateescape")
     try:

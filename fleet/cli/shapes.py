@@ -25,7 +25,7 @@ from fleet.render.difference import differences
 from fleet.render.fold import fold_counted
 from fleet.render.gather import gather, gather_text
 from fleet.render.jsonout import document, dumps, ndjson_server, ndjson_summary, to_jsonable
-from fleet.render.shape import Drawn, Look, check, chosen, coloured, draw_rows, is_known, sort_rows
+from fleet.render.shape import Drawn, Look, check, chosen, coloured, draw_rows, has_column, is_known, sort_rows
 from fleet.render.style import Style, wants_colour
 from fleet.render.text import escape
 from fleet.render.yamlout import yaml_text
@@ -48,12 +48,15 @@ _OF_ROWS: Final = (
 # What was asked for
 
 
-def look_of(options: Options) -> Look:
-    """How tables are to look, as the command line has it."""
+def look_of(options: Options, columns: Sequence[Column]) -> Look:
+    """How a table with these columns is to look, as the command line has it.
+
+    A column that a variable or a file names, and this table does not have, is left out: it is meant for others.
+    """
     terminal = options.output is OutputFormat.TABLE and sys.stdout.isatty()
     return Look(
-        columns=options.columns,
-        sort_by=options.sort_by,
+        columns=tuple(name for name in options.columns if _is_meant("columns", name, options, columns)),
+        sort_by=options.sort_by if _is_meant("sort_by", options.sort_by or "", options, columns) else None,
         wide=options.output is not OutputFormat.TABLE,
         headers=not options.no_headers,
         table_format=options.table_format,
@@ -63,6 +66,10 @@ def look_of(options: Options) -> Look:
         diff=options.diff and options.output in _GATHERED,
         width=shutil.get_terminal_size().columns if terminal else None,
     )
+
+
+def _is_meant(option: str, name: str, options: Options, columns: Sequence[Column]) -> bool:
+    return option not in options.from_environment or has_column(columns, name.removeprefix("-"))
 
 
 def check_columns(columns: Sequence[Column], options: Options) -> None:
@@ -80,7 +87,7 @@ def check_columns(columns: Sequence[Column], options: Options) -> None:
     several = len(options.columns) > 1 and "columns" not in options.from_environment
     if options.output is OutputFormat.NAME and several:
         raise UsageError("-o name prints one column", hint="name one with --columns, or take -o csv --no-headers")
-    check(columns, look_of(options))
+    check(columns, look_of(options, columns))
 
 
 def check_operation(operation: Operation[Any], options: Options) -> None:
@@ -141,15 +148,14 @@ class TableOutput(Output[T]):
         return text
 
     def _text(self, report: Report[Answer[T]], values: Sequence[T]) -> str:
-        texts, options = self.operation.texts, self.options
-        if texts is not None and not (options.columns or options.sort_by or options.table_format):
+        texts, look = self.operation.texts, look_of(self.options, columns_of(self.operation))
+        if texts is not None and not (look.columns or look.sort_by or look.table_format):
             return self._of_texts(report, texts)
         rows = [row for outcome in report.outcomes for row in rows_of(self.operation, outcome)]
         if not rows:
             return ""
         totals = self.operation.totals
         total = (f"{len(values)} servers", *totals(values)) if totals is not None and len(values) > 1 else None
-        look = look_of(options)
         drawn = draw_rows(
             columns_of(self.operation),
             rows,
@@ -157,7 +163,7 @@ class TableOutput(Output[T]):
             total,
             now=datetime.now(UTC),
             servers=[name for name, _answer in _answers(report)],
-            style=data_style(options),
+            style=data_style(self.options),
         )
         self.remark(left_out_text(drawn, look))
         return f"{drawn.text}\n"
@@ -235,14 +241,14 @@ class _RowsOutput(Output[T]):
     def __init__(self, operation: Operation[T], options: Options) -> None:
         super().__init__(operation, options)
         self._columns = columns_of(operation)
-        self._look = look_of(options)
+        self._look = look_of(options, self._columns)
         self._turns: deque[str] = deque()
         self._waiting: dict[str, Outcome[Answer[T]]] = {}
         self._written: set[str] = set()
         self._begun = False
 
     def expect(self, servers: Sequence[Server]) -> None:
-        if self.options.sort_by is None:
+        if self._look.sort_by is None:
             self._turns = deque(server.name for server in servers)
 
     @property
@@ -339,7 +345,7 @@ class RawOutput(Output[T]):
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
         answers = [(name, answer.raw) for name, answer in _answers(report)]
         if self.options.diff:
-            return _difference_text([(name, _readable(raw).splitlines()) for name, raw in answers], self.options)
+            return _difference_text([(name, _with_tabs(raw)) for name, raw in answers], self.options)
         several = len(report.outcomes) > 1
         groups = gather(answers) if self.options.gather else [([name], raw) for name, raw in answers]
         text = "".join((f"==> {fold_counted(names)} <==\n" if several else "") + raw for names, raw in groups)
@@ -361,6 +367,12 @@ def _answering(outcomes: Iterable[Outcome[Answer[T]]]) -> Iterator[tuple[str, An
 def _readable(text: str) -> str:
     """The text with its control characters escaped, so that it cannot drive the terminal."""
     return "\n".join(escape(line.removesuffix("\r")) for line in text.split("\n"))
+
+
+def _with_tabs(text: str) -> list[str]:
+    """The lines, safe as above, with the TABs that part their columns."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return ["\t".join(map(escape, line.removesuffix("\r").split("\t"))) for line in lines]
 
 
 OUTPUTS: Final[Mapping[OutputFormat, type[Output[Any]]]] = {

@@ -17,6 +17,7 @@ from fleet.cli.options import Options, OutputFormat, with_options
 from fleet.cli.output import output_for
 from fleet.cli.run import finish, run
 from fleet.cli.saved import STDIN, read_file
+from fleet.cli.watch import refuse_watch_of_none
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.inventory.model import Server, UnixEndpoint
@@ -80,6 +81,8 @@ def _diff(
             "two snapshots are compared without asking any server, and only one of them can come from stdin",
             hint="give two files, and leave the servers out",
         )
+    if after is not None:
+        refuse_watch_of_none(options)
     comparing = _Comparing(before, after, options, exit_code=exit_code, everybody=everybody)
     return comparing.with_now() if after is None else comparing.with_file(after)
 

@@ -13,6 +13,7 @@ import typer
 from fleet.cli.choosing import Target, choose, load_inventory
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import say
+from fleet.cli.watch import refuse_watch_of_none
 from fleet.errors import UsageError
 from fleet.journal.places import state_folder
 
@@ -90,7 +91,7 @@ def _usage(
         str | None, typer.Option("--until", metavar="TIME", help="Up to then, which does not belong to it [now].")
     ] = None,
     by: Annotated[
-        str, typer.Option("--by", metavar="WHAT", help="A row for each: client, server, day, hour or month.")
+        str, typer.Option("--by", metavar="client|server|day|hour|month", help="A row for each of them.")
     ] = "client",
     options: Options,
 ) -> int:
@@ -100,6 +101,7 @@ def _usage(
     session is known to have transferred is unattributed. -l and -x choose servers by the inventory; without them
     those that are no longer in it count too.
     """
+    refuse_watch_of_none(options)
     from fleet.usage.database import open_existing  # noqa: PLC0415 - --help needs no database
     from fleet.usage.periods import parse_range  # noqa: PLC0415 - as before
     from fleet.usage.report import By, Wanted, make_report  # noqa: PLC0415 - as before

@@ -35,6 +35,7 @@ _WHOLE = (
     Column("samples", Kind.COUNT, wide=True),
     Column("missed", Kind.COUNT, wide=True),
 )
+_FIRST = Column("first_sample", wide=True)
 _TREND = Column("trend")
 _CLIENTS = Column("clients", Kind.COUNT)
 
@@ -62,12 +63,12 @@ def _columns(wanted: Wanted, *, drawn: bool) -> tuple[Column, ...]:
     """The columns of a report; those for people are the only ones with a trend."""
     trend = (_TREND,) if drawn else ()
     if wanted.by is By.CLIENT:
-        return (Column("client", names=True, keep=True), Column("servers"), *_COUNTED, *trend)
+        return (Column("client", names=True, keep=True), Column("servers"), *_COUNTED, _FIRST, *trend)
     whole = _WHOLE if wanted.who is None else ()
     if wanted.by is By.SERVER:
-        return (SERVER, _CLIENTS, *_COUNTED, *whole, *trend)
+        return (SERVER, _CLIENTS, *_COUNTED, *whole, _FIRST, *trend)
     period = Column(wanted.by.value, header=f"{wanted.by.value.upper()} (UTC)", names=True, keep=True)
-    return (period, _CLIENTS, *_COUNTED, *whole, *trend)
+    return (period, _CLIENTS, *_COUNTED, *whole, _FIRST, *trend)
 
 
 def _rows(report: UsageReport, wanted: Wanted, *, drawn: bool) -> Iterator[Row]:
@@ -88,9 +89,9 @@ def _cells(row: UsageRow, wanted: Wanted) -> tuple[object, ...]:
     sessions = None if row.unattributed else row.sessions
     counted = (sessions, connected, row.bytes_received, row.bytes_sent, row.bytes_total)
     if wanted.by is By.CLIENT:
-        return (UNATTRIBUTED if row.unattributed else row.key, fold_names(row.servers), *counted)
+        return (UNATTRIBUTED if row.unattributed else row.key, fold_names(row.servers), *counted, row.first_sample)
     whole = (row.bytes_unattributed, row.samples, row.missed) if wanted.who is None else ()
-    return (_name(row, wanted), row.clients, *counted, *whole)
+    return (_name(row, wanted), row.clients, *counted, *whole, row.first_sample)
 
 
 def _name(row: UsageRow, wanted: Wanted) -> object:
@@ -128,7 +129,7 @@ def _document(report: UsageReport, wanted: Wanted, path: Path) -> dict[str, Any]
 
 
 def _object(row: UsageRow, wanted: Wanted) -> dict[str, Any]:
-    counted = {column.name: getattr(row, column.name) for column in _COUNTED}
+    counted = {column.name: getattr(row, column.name) for column in (*_COUNTED, _FIRST)}
     if wanted.by is By.CLIENT:
         return {"client": row.key, "unattributed": row.unattributed, "servers": list(row.servers), **counted}
     whole = {column.name: getattr(row, column.name) for column in _WHOLE}

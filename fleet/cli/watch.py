@@ -43,6 +43,16 @@ def _is_time(word: str) -> bool:
     return True
 
 
+def refuse_watch_of_none(options: Options) -> None:
+    """The same for a command that asks no server.
+
+    Raises:
+        UsageError: it was typed.
+    """
+    if options.watch is not None and "watch" not in options.from_environment:
+        raise UsageError("--watch asks servers again and again, and here none is asked", hint="leave it out")
+
+
 def refuse_watch(options: Options, name: str) -> None:
     """Refuses --watch for a command that is not for it; a variable of the environment is not meant for all commands.
 

@@ -59,9 +59,6 @@ def watch(
 
     Returns:
         The exit status of the last complete round; 130 where there was none.
-
-    Raises:
-        UsageError: it cannot be shown so.
     """
     view = _view(operation, options)
     with Interrupts() as interrupts, view:
@@ -80,17 +77,30 @@ def watch(
 
 
 def _view(operation: Operation[T], options: Options) -> _View[T]:
-    if sys.stdout.isatty() and options.output is not OutputFormat.NDJSON:
-        if options.quiet:
-            raise UsageError("--watch shows what --quiet hides", hint="give one of them")
+    if _is_page(options):
         dumb = os.environ.get("TERM") in (None, "", "dumb")
         return (_Pages if dumb else _Page)(operation, options)
-    if options.output not in _LINES:
+    return _Lines(operation, options)
+
+
+def check_watch(options: Options) -> None:
+    """Looks at what cannot be shown again and again, before anybody is asked.
+
+    Raises:
+        UsageError: that is asked for.
+    """
+    if _is_page(options):
+        if options.quiet:
+            raise UsageError("--watch shows what --quiet hides", hint="give one of them")
+    elif options.output not in _LINES:
         raise UsageError(
             f"--watch gives NDJSON where stdout is no terminal, and not {options.output.value}",
             hint="leave -o out, or take -o ndjson",
         )
-    return _Lines(operation, options)
+
+
+def _is_page(options: Options) -> bool:
+    return sys.stdout.isatty() and options.output is not OutputFormat.NDJSON
 
 
 class _Watch(Generic[T]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,20 +74,22 @@ def _config_home(environ: Mapping[str, str]) -> Path:
     return Path(environ["HOME"] if environ.get("HOME") else os.path.expanduser("~")) / ".config"  # noqa: PTH111 - Path.home() raises where there is no user
 
 
-def load(*paths: str) -> Inventory:
+def load(*paths: str, jump_hosts: Iterable[str] = (), run_timeout: float | None = None) -> Inventory:
     """Reads one inventory, or several that are laid over each other, the later ones over the earlier.
 
     Args:
         paths: as `find_inventory` returns them; see `read`.
+        jump_hosts: names that a command line gives as jump hosts, which may be hosts of the inventory.
+        run_timeout: see `read`.
 
     Raises:
         InventoryError: one cannot be read, or something in them is wrong: every complaint with file, line and column.
     """
     with _collector_paused():
-        return read(*paths).inventory()
+        return read(*paths, run_timeout=run_timeout).inventory(jump_hosts)
 
 
-def read(*paths: str) -> Resolver:
+def read(*paths: str, run_timeout: float | None = None) -> Resolver:
     """What inventories say, before servers are made of it.
 
     Each is a file of Ansible's YAML, INI or JSON; a folder of such files; a program that prints Ansible's `--list`
@@ -97,12 +99,13 @@ def read(*paths: str) -> Resolver:
 
     Args:
         paths: one at least.
+        run_timeout: seconds that the whole run may take, which a program has no more than; None for its own limit.
 
     Raises:
         InventoryError: one cannot be read, or something in them is wrong: every complaint with file, line and column.
     """
     reader = Reader(Position(paths[0], 1, 1))
-    reading = _Reading(reader)
+    reading = _Reading(reader, run_timeout)
     for path in paths:
         reading.inventory(path)
     for folder in reading.folders:
@@ -128,10 +131,12 @@ class _Reading:
     """One reading of all inventories.
 
     Attributes:
+        run_timeout: seconds, as `read` has it.
         folders: where folders of variables are looked for, each once, as an ordered set.
     """
 
     reader: Reader
+    run_timeout: float | None
     files: Files = field(default_factory=Files)
     folders: dict[str, None] = field(default_factory=dict)
 
@@ -189,7 +194,7 @@ class _Reading:
             read_tree(self.reader, tree)
 
     def _program(self, path: str) -> None:
-        deadline = script_deadline()
+        deadline = script_deadline(self.run_timeout)
         source = f"{path} --list"
 
         def ask(host: str) -> Node:

@@ -103,6 +103,7 @@ class Server:
         max_clients: how many clients it can take, where the inventory says so.
         variables: every other variable of the inventory, as text, number, boolean, list or mapping.
         origins: for each variable, fleet's own included, where its value comes from.
+        jump_hosts: how those hosts are reached that a command line names as jump hosts and the inventory has.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Server:
     groups: tuple[str, ...] = ("all",)
     variables: Mapping[str, object] = field(default_factory=dict, compare=False)
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+    jump_hosts: Mapping[str, SSHSettings] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

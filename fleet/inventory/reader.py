@@ -159,8 +159,8 @@ class Reader:
     def set_group_variables(self, record: GroupRecord, node: Node) -> None:
         """Lays variables over those that a group has."""
         definitions = self.definitions(node, f"group {record.name}")
+        priority = definitions.pop(GROUP_PRIORITY, None)  # of the group, and no variable of its hosts
         record.definitions = overlay(record.definitions, definitions)
-        priority = definitions.get(GROUP_PRIORITY)
         if priority is not None:
             try:
                 record.priority = values.integer(priority.node, GROUP_PRIORITY, self.folder)

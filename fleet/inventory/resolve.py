@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from fleet.inventory.graph import Graph, build_graph
-from fleet.inventory.model import Group, Inventory, ManagementEndpoint, Origin, PasswordSource, Server, SSHSettings
+from fleet.inventory.model import (
+    Group,
+    Inventory,
+    ManagementEndpoint,
+    Origin,
+    PasswordSource,
+    Position,
+    Server,
+    SSHSettings,
+)
 from fleet.inventory.others import value_of_another
 from fleet.inventory.records import Daemon, Definition, Definitions, Records, overlay
 from fleet.inventory.ssh_arguments import names_a_way
@@ -36,32 +45,49 @@ class Resolver:
     _own: dict[str, Definitions] = field(default_factory=dict)
     _ssh: dict[str, SSHSettings] = field(default_factory=dict)
     _reaching: list[str] = field(default_factory=list)
+    _jump_hosts: Mapping[str, SSHSettings] = field(default_factory=dict)
     _facts: dict[int, tuple[Definitions, Mapping[str, object], Mapping[str, Origin]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.graph = build_graph(self.records)
 
-    def inventory(self) -> Inventory:
+    def inventory(self, jump_hosts: Iterable[str] = ()) -> Inventory:
         """The servers and groups.
+
+        Args:
+            jump_hosts: names that a command line gives as jump hosts; each server knows those that are hosts here.
 
         Raises:
             InventoryError: every complaint about loops of groups or jump hosts, missing endpoints and fall-backs.
         """
+        self._jump_hosts = MappingProxyType(dict(self._reached(jump_hosts)))
         servers: list[Server] = []
-        jump_hosts: list[str] = []
+        others: list[str] = []
         for host in self.records.hosts:
             management = self.definitions(host).get("management")
             if management is not None and management.parsed is not None:
                 servers.extend(self._servers(host, management))
             else:
-                jump_hosts.append(host)
-        homeless = [host for host in jump_hosts if "management" not in self.definitions(host)]
+                others.append(host)
+        homeless = [host for host in others if "management" not in self.definitions(host)]
         expected = [host for host in homeless if self.records.hosts[host].expected]
         # Ansible's hosts may be other servers, but not all of them.
-        self._complain_homeless(homeless if len(jump_hosts) == len(self.records.hosts) else expected)
+        self._complain_homeless(homeless if len(others) == len(self.records.hosts) else expected)
         self.complaints.raise_any()
         closed = tuple(self.records.closed)
-        return Inventory(self.source, tuple(servers), self._groups(servers), tuple(jump_hosts), closed)
+        return Inventory(self.source, tuple(servers), self._groups(servers), tuple(others), closed)
+
+    def _reached(self, names: Iterable[str]) -> Iterator[tuple[str, SSHSettings]]:
+        """How the hosts of these names are reached."""
+        for host in names:
+            if host not in self.records.hosts:
+                continue
+            try:
+                if self.setting(self.definitions(host), "connection") == "local":
+                    raise _local(self.records.hosts[host].position, host)
+                yield host, self.ssh_settings(host)
+            except WrongValueError as error:
+                self.complaints.add(error.complaint)
 
     def _complain_homeless(self, hosts: list[str]) -> None:
         if hosts:
@@ -71,9 +97,15 @@ class Resolver:
                     self.records.hosts[hosts[0]].position,
                     f"host {hosts[0]} has no 'management'{others}",
                     "set management: 'HOST:PORT' or a socket's path, for the host or a group it is in; "
-                    "or management: null for a host that is no OpenVPN server",
+                    f"or management: null for a host that is no OpenVPN server{self._left_closed()}",
                 )
             )
+
+    def _left_closed(self) -> str:
+        """Where what is missing may stand, too."""
+        closed = self.records.closed
+        others = f" and {len(closed) - 1} more" if len(closed) > 1 else ""
+        return f". It is not looked for in {closed[0]}{others}, which Ansible Vault encrypts" if closed else ""
 
     def _groups(self, servers: list[Server]) -> Mapping[str, Group]:
         members: dict[str, list[str]] = {name: [] for name in self.records.groups}
@@ -166,6 +198,7 @@ class Resolver:
             groups=self.groups(host),
             variables=variables,
             origins=origins,
+            jump_hosts=self._jump_hosts,
         )
 
     def _others(self, definitions: Definitions) -> tuple[Mapping[str, object], Mapping[str, Origin]]:
@@ -269,8 +302,7 @@ class Resolver:
             problem = f"more than {MAX_JUMPS} jump hosts behind each other, which is fleet's security limit"
             raise WrongValueError(origin, problem)
         if self.setting(self.definitions(hop.host), "connection") == "local":
-            problem = f"jump host {hop.host} has connection: local, so no SSH connection leads through it"
-            raise WrongValueError(origin, problem, "jump through another host")
+            raise _local(origin, hop.host)
         settings = self.ssh_settings(hop.host)
         return replace(settings, user=hop.user or settings.user, port=hop.port or settings.port)
 
@@ -282,3 +314,8 @@ class Resolver:
         way = " -> ".join([*loop, loop[0]])
         hint = f"set 'jump: null' for the host that is reached directly, perhaps {host}"
         return WrongValueError(origin, f"the jump hosts of host {loop[0]} make a loop: {way}", hint)
+
+
+def _local(position: Position, host: str) -> WrongValueError:
+    problem = f"jump host {host} has connection: local, so no SSH connection leads through it"
+    return WrongValueError(position, problem, "jump through another host")

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from fleet.errors import InventoryError
 from fleet.inventory.tree import MAX_BYTES
@@ -19,12 +19,34 @@ SCRIPT_TIMEOUT = 60.0
 _STDERR_KEPT = 64 * 1024  # security limit: bytes of its stderr that are kept
 
 
-def script_deadline(script_timeout: float = SCRIPT_TIMEOUT) -> float:
-    """When a program must have said all, on the monotonic clock; seconds from now are given."""
-    return time.monotonic() + script_timeout
+class Deadline(NamedTuple):
+    """When a program must have said all.
+
+    Attributes:
+        at: on the monotonic clock.
+        limit: the seconds that it had.
+    """
+
+    at: float
+    limit: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; 0 where it is past."""
+        return max(0.0, self.at - time.monotonic())
 
 
-def run_script(path: str, deadline: float) -> bytes:
+def script_deadline(run_timeout: float | None = None) -> Deadline:
+    """When a program must have said all, from now on.
+
+    Args:
+        run_timeout: seconds that the whole run may take, or None: a program has no more, and `SCRIPT_TIMEOUT` at most.
+    """
+    limit = SCRIPT_TIMEOUT if run_timeout is None else min(SCRIPT_TIMEOUT, run_timeout)
+    return Deadline(time.monotonic() + limit, limit)
+
+
+def run_script(path: str, deadline: Deadline) -> bytes:
     """What `PATH --list` prints; it is run without a shell, with nothing on its stdin.
 
     Args:
@@ -37,7 +59,7 @@ def run_script(path: str, deadline: float) -> bytes:
     return _run(path, ["--list"], deadline)
 
 
-def ask_script(path: str, host: str, deadline: float) -> bytes:
+def ask_script(path: str, host: str, deadline: Deadline) -> bytes:
     """What `PATH --host HOST` prints: the variables of one host, of a program that prints no `_meta`.
 
     Raises:
@@ -46,7 +68,7 @@ def ask_script(path: str, host: str, deadline: float) -> bytes:
     return _run(path, ["--host", host], deadline)
 
 
-def _run(path: str, arguments: list[str], deadline: float) -> bytes:
+def _run(path: str, arguments: list[str], deadline: Deadline) -> bytes:
     try:
         process = subprocess.Popen(  # noqa: S603 - the inventory that the operator named, without a shell
             [os.path.abspath(path), *arguments],  # noqa: PTH100 - a name without a slash would be looked up in PATH
@@ -71,16 +93,16 @@ def _run(path: str, arguments: list[str], deadline: float) -> bytes:
     return output
 
 
-def _collect(process: subprocess.Popen[bytes], path: str, command: str, deadline: float) -> tuple[bytes, bytes]:
+def _collect(process: subprocess.Popen[bytes], path: str, command: str, deadline: Deadline) -> tuple[bytes, bytes]:
     """Reads both pipes to their ends, then waits for the exit."""
     output, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(_pipe(process.stdout), selectors.EVENT_READ, output)
         selector.register(_pipe(process.stderr), selectors.EVENT_READ, errors)
         while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            ready = selector.select(deadline.left)
             if not ready:
-                raise _too_long(path, command)
+                raise _too_long(path, command, deadline)
             for key, _events in ready:
                 chunk = os.read(key.fd, 65536)
                 key.data.extend(chunk)
@@ -92,9 +114,9 @@ def _collect(process: subprocess.Popen[bytes], path: str, command: str, deadline
                     f"executable inventory {path} prints more than {MAX_BYTES} bytes, which is fleet's security limit"
                 )
     try:
-        process.wait(max(0.0, deadline - time.monotonic()))
+        process.wait(deadline.left)
     except subprocess.TimeoutExpired:
-        raise _too_long(path, command) from None
+        raise _too_long(path, command, deadline) from None
     return bytes(output), bytes(errors)
 
 
@@ -103,8 +125,8 @@ def _pipe(pipe: IO[bytes] | None) -> int:
     return cast("IO[bytes]", pipe).fileno()
 
 
-def _too_long(path: str, command: str) -> InventoryError:
-    limit = f"{SCRIPT_TIMEOUT:g} s"
+def _too_long(path: str, command: str, deadline: Deadline) -> InventoryError:
+    limit = f"{deadline.limit:g} s"
     return InventoryError(f"executable inventory {path} did not end within {limit}", hint=f"run it by hand: {command}")
 
 

@@ -6,9 +6,11 @@ and column, a duplicate key is an error, and none of YAML 1.1's guesses is taken
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, ClassVar
 
 from fleet.inventory.json_tree import duplicate_key
@@ -56,13 +58,20 @@ def read_yaml(text: str, file: str) -> Node | None:
 
 
 def guessed(text: Plain) -> str | int | float | bool | None:
-    """What YAML 1.1, and so Ansible, makes of an unquoted text: a number, a boolean, or the text itself."""
+    """What YAML 1.1, and so Ansible, makes of an unquoted text: a number, a boolean, or the text itself.
+
+    A time is the text that Ansible's JSON has for it.
+    """
     import yaml  # noqa: PLC0415 - 40 ms that --help and completion need not pay
 
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, ArithmeticError):  # `=`, 2026-02-31; no text that was read is lost by it
         return str(text)
+    if isinstance(value, float) and not math.isfinite(value):  # .inf, .nan: no JSON that is printed could hold it
+        return str(text)
+    if isinstance(value, date):  # a datetime is one
+        return value.isoformat()
     return value if isinstance(value, bool | int | float) else str(text)
 
 

@@ -31,6 +31,7 @@ _POLL = (0.02, 0.08)  # seconds between two tries, drawn anew each time: several
 _CONTENT_LIMIT = 4096  # security limit: bytes of a lock file that are read
 _COMMAND_KEPT = 200  # characters of a command that are kept for others to read
 _HINT = "wait longer with --lock-timeout 5m, or end it"
+_POLLERS = "; one that asks again and again (top, metrics, collect, --watch) lets go by itself: try again"
 
 
 class Slots:
@@ -150,6 +151,10 @@ class _Lock:
     kind: type[FleetError]
     what: str
 
+    @property
+    def _hint(self) -> str:
+        return _HINT + _POLLERS if self.kind is LockedError else _HINT
+
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
         """Takes the lock, and gives it back at the end of the block."""
@@ -196,11 +201,11 @@ class _Lock:
 
     def _refusal(self, holder: _Holder | None) -> FleetError:
         if holder is None:
-            return self.kind(f"another run of fleet {self.what}", hint=_HINT)
+            return self.kind(f"another run of fleet {self.what}", hint=self._hint)
         if holder.pid == os.getpid():
             hint = "fleet inventory list shows both names"
             return self.kind(f"this run itself {self.what}, for another name of the same daemon", hint=hint)
-        return self.kind(f"another run of fleet {self.what}: {holder}", hint=_HINT)
+        return self.kind(f"another run of fleet {self.what}: {holder}", hint=self._hint)
 
 
 def _write(descriptor: int, content: bytes) -> None:

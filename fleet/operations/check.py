@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from fleet.engine import Outcome
-from fleet.errors import InternalError, InterruptedRunError
+from fleet.errors import InternalError, InterruptedRunError, LockedError
 from fleet.operations.limits import Limits, release_numbers
 from fleet.operations.operation import Answer
 from fleet.operations.probe import Probe
@@ -184,20 +184,20 @@ def _gathered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 def _unreachable(outcomes: Outcomes, limits: Limits) -> Iterator[Problem]:
     """The servers that gave no answer: told each by its error, with the level that all of them together give."""
     missing = [outcome for outcome in outcomes if outcome.value is None]
-    bugs = {outcome.server.name for outcome in missing if isinstance(outcome.error, _OWN_FAULTS)}
-    count = len(missing) - len(bugs)
+    own = {outcome.server.name for outcome in missing if isinstance(outcome.error, _OWN_FAULTS)}
+    count = len(missing) - len(own)
     breach = limits.unreachable.breach(count, 100 * count / len(outcomes) if outcomes else 0)
     level = Level.OK if breach is None else breach[0]
     for outcome in missing:
         name = outcome.server.name
-        if name in bugs or level is not Level.OK:
-            yield Problem(Level.UNKNOWN if name in bugs else level, "unreachable", (name,), _why(outcome))
+        if name in own or level is not Level.OK:
+            yield Problem(Level.UNKNOWN if name in own else level, "unreachable", (name,), _why(outcome))
     if breach is not None and not count:  # such as --unreachable-critical 1:
         yield Problem(level, "unreachable", (), f"no server is unreachable, and {breach[1]} is the limit")
 
 
-_OWN_FAULTS = (InternalError, InterruptedRunError)
-"""What says nothing of a server."""
+_OWN_FAULTS = (InternalError, InterruptedRunError, LockedError)
+"""What says nothing of a server: a bug, an end that somebody wanted, another run of fleet that is with it."""
 
 
 def _why(outcome: Outcome[Answer[Probe]]) -> str:
@@ -293,10 +293,9 @@ def _fleet_measures(
 ) -> Iterator[Measure]:
     total = len(outcomes)
     probes = [probe for _outcome, probe in answered]
+    missing = sum(outcome.value is None and not isinstance(outcome.error, _OWN_FAULTS) for outcome in outcomes)
     yield Measure(None, "servers", total)
-    yield Measure(
-        None, "unreachable", total - len(probes), threshold=_in_servers(limits.unreachable, total), maximum=total
-    )
+    yield Measure(None, "unreachable", missing, threshold=_in_servers(limits.unreachable, total), maximum=total)
     connected = sum(probe.connected for probe in probes)
     yield Measure(None, "connected", connected, maximum=total)
     yield Measure(None, "clients", sum(probe.nclients for probe in probes))

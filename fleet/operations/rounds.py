@@ -10,12 +10,16 @@ the management interface, which serves one client at a time (protocol-facts 6.2)
 error in the round, and is tried again in the next.
 
     idle ──> queued ──> in flight ──> idle, with a Sample
-                             └── for longer than the interval: late; no round waits for it any more
+               ▲             │└── for longer than the interval: late; no round waits for it any more
+               └── resting ──┘ where it failed
 
 A round begins at most once an interval, asks everybody who is idle, and ends when all have answered but those that are
 late. It never waits for one server longer than the interval (or `FIRST_PATIENCE`), and no server is asked twice at a
 time. Those that failed when they were last asked share half of the forks, so that many that hang leave the others
 theirs.
+
+A server that failed is left alone for as long as that took (`LONGEST_REST` at most). Without that, one that hangs
+would be under a lock nearly all the time, and whoever wants to know what is wrong with it would never have his turn.
 """
 
 from __future__ import annotations
@@ -41,6 +45,9 @@ T = TypeVar("T")
 FIRST_PATIENCE = 3.0
 """Seconds that a round waits for a server that was never asked before, where that is more than an interval: the
 connection to it is still to be made."""
+
+LONGEST_REST = 30.0
+"""Seconds that a server is left alone at most after it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,8 @@ class _Place(Generic[T]):
     flight: asyncio.Task[None] | None = None
     attempt: Attempt | None = None
     queued: bool = False
+    rested_at: float = 0.0  # it failed, and is left alone until then, on the clock of its loop
+    resting: asyncio.TimerHandle | None = None  # a round has come meanwhile: it is asked as soon as that is over
     again: bool = False  # somebody wants it asked once more, as soon as it can be
 
     @property
@@ -115,7 +124,15 @@ class _Place(Generic[T]):
     @property
     def phase(self) -> str:
         """What it is being asked, or waits for."""
+        if self.resting is not None:
+            return "left alone for a while after it failed"
         return "waiting for a fork" if self.attempt is None else self.attempt.phase
+
+    def end_rest(self) -> None:
+        """It is asked now, or never again."""
+        if self.resting is not None:
+            self.resting.cancel()
+            self.resting = None
 
 
 class Rounds(Generic[T]):
@@ -183,6 +200,8 @@ class Rounds(Generic[T]):
     ) -> None:
         """Ends everything that is under way, and waits until its channels are closed."""
         self._leaving = True
+        for place in self._places.values():
+            place.end_rest()
         self._healthy.clear()
         self._troubled.clear()
         tasks = [*self._flying, *(() if self._driver is None else (self._driver,))]
@@ -212,7 +231,7 @@ class Rounds(Generic[T]):
     def phase_of(self, name: str) -> str | None:
         """What a server is being asked just now, to go behind "it is"; None where it is idle."""
         place = self._places[name]
-        return place.phase if place.flight is not None or place.queued else None
+        return place.phase if place.flight is not None or place.queued or place.resting is not None else None
 
     async def next_round(self) -> Round[T]:
         """Waits for the end of a round that is going on, or of the next.
@@ -233,6 +252,7 @@ class Rounds(Generic[T]):
         if place.flight is not None:
             place.again = True
         elif not place.queued:
+            place.end_rest()
             place.queued = True
             self._healthy.appendleft(place)
             self._fill()
@@ -252,18 +272,29 @@ class Rounds(Generic[T]):
     async def _ask_all(self) -> None:
         """Asks everybody who is idle, and waits for all that are not late."""
         self._over.clear()
+        loop = asyncio.get_running_loop()
         for place in self._places.values():
-            if place.flight is None and not place.queued:
+            if place.flight is not None or place.queued or place.resting is not None:
+                continue
+            if place.rested_at > loop.time():
+                place.resting = loop.call_at(place.rested_at, self._rested, place)
+            else:
                 place.queued = True
                 (self._troubled if place.troubled else self._healthy).append(place)
                 self._awaited.add(place.server.name)
-        slow = asyncio.get_running_loop().call_later(self._interval, self._leave_troubled)
+        slow = loop.call_later(self._interval, self._leave_troubled)
         try:
             self._fill()
             if self._awaited:
                 await self._over.wait()
         finally:
             slow.cancel()
+
+    def _rested(self, place: _Place[T]) -> None:
+        place.resting = None
+        place.queued = True
+        self._troubled.append(place)
+        self._fill()
 
     def _leave_troubled(self) -> None:
         """Those that failed and have no fork to try again with are late too."""
@@ -281,7 +312,7 @@ class Rounds(Generic[T]):
         late = {
             name: place.phase
             for name, place in self._places.items()
-            if place.sample is None or (place.sample.at < begun and (place.flight is not None or place.queued))
+            if place.sample is None or (place.sample.at < begun and self.phase_of(name) is not None)
         }
         now = time.monotonic()
         self._last = Round(
@@ -333,6 +364,8 @@ class Rounds(Generic[T]):
         async with fan_out((place.server,), self._watched(place), forks=1, host_timeout=self._host_timeout) as fan:
             async for outcome in fan:
                 place.sample = Sample(place.server, outcome, datetime.now(UTC), time.monotonic())
+                if outcome.error is not None:
+                    place.rested_at = asyncio.get_running_loop().time() + min(outcome.elapsed, LONGEST_REST)
                 self._on_sample(place.sample)
 
     def _watched(self, place: _Place[T]) -> Callable[[Attempt], Awaitable[T]]:

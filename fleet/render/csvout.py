@@ -1,4 +1,8 @@
-"""Rows as comma-separated values (RFC 4180), for programs and spreadsheets."""
+"""Rows as comma-separated values (RFC 4180), for programs and spreadsheets.
+
+A record ends in LF alone, as other tools of Unix have it: `cut`, `read` and `join` take a CR for a part of the last
+value.
+"""
 
 from __future__ import annotations
 
@@ -54,5 +58,5 @@ def value(cell: object) -> object:
 
 def _text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

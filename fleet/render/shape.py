@@ -108,14 +108,26 @@ def find_column(columns: Sequence[Column], name: str) -> int:
     Raises:
         UsageError: there is none; the message has those that there are.
     """
-    wanted = _plain_name(name)
+    found = _find(columns, name)
+    if found is not None:
+        return found
     names = [column.name for column in columns]
-    for known in (names, [_plain_name(column.title) for column in columns]):
-        if wanted in known:
-            return known.index(wanted)
-    near = get_close_matches(wanted, names, 1)
+    near = get_close_matches(_plain_name(name), names, 1)
     meant = f"did you mean {near[0]}? " if near else ""
     raise UsageError(f"unknown column '{name}'", hint=f"{meant}Known: {', '.join(names)}")
+
+
+def has_column(columns: Sequence[Column], name: str) -> bool:
+    """Whether `find_column` finds it."""
+    return _find(columns, name) is not None
+
+
+def _find(columns: Sequence[Column], name: str) -> int | None:
+    wanted = _plain_name(name)
+    for known in ([column.name for column in columns], [_plain_name(column.title) for column in columns]):
+        if wanted in known:
+            return known.index(wanted)
+    return None
 
 
 def _plain_name(text: str) -> str:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from fleet.errors import UsageError
-from fleet.inventory.model import SSHSettings
+from fleet.inventory.model import Server, SSHSettings
 from fleet.transport.options import SSHOptions
 
 _HOP = re.compile(r"(?:ssh://)?(?:(?P<user>[^@]+)@)?(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]@]+))(?::(?P<port>\d+))?/?")
 _NONE = "none"
 
 
-def parse_jump(text: str) -> SSHSettings:
+def parse_jump(text: str, hosts: Mapping[str, SSHSettings] = MappingProxyType({})) -> SSHSettings:
     """The last jump host of `[user@]host[:port],...`; those before it are its `jump`.
+
+    Args:
+        text: the list.
+        hosts: how those are reached that an inventory has. As for the `jump` of an inventory, user and port of the
+            list win, and the first of the list is reached through its own jump host.
 
     Raises:
         ValueError: it is not such a list.
@@ -26,9 +33,21 @@ def parse_jump(text: str) -> SSHSettings:
         host = (match["v6"] or match["host"]).strip() if match else ""
         if match is None or not host or host.startswith("-") or (port is not None and not 0 < port < 2**16):
             raise ValueError(f"{hop.strip()!r} is not [user@]host[:port]")
-        jump = SSHSettings(host, port=port, user=match["user"], jump=jump)
+        known = hosts.get(host, SSHSettings(host))
+        jump = replace(known, port=port or known.port, user=match["user"] or known.user, jump=jump or known.jump)
     assert jump is not None  # noqa: S101 - split gives one piece at least
     return jump
+
+
+def hosts_of_jump(text: str | None) -> tuple[str, ...]:
+    """The names or addresses in a list of jump hosts; what cannot be read is left to `check`."""
+    found = (_HOP.fullmatch(hop.strip()) for hop in (text or "").split(","))
+    return tuple((match["v6"] or match["host"]).strip() for match in found if match)
+
+
+def with_hosts(options: SSHOptions, servers: Sequence[Server]) -> SSHOptions:
+    """The options with what the servers know of the jump hosts in them; all know the same."""
+    return replace(options, jump_hosts=servers[0].jump_hosts) if options.jump is not None and servers else options
 
 
 def is_direct(options: SSHOptions) -> bool:
@@ -60,7 +79,7 @@ def check(options: SSHOptions) -> None:
 def settings_for(inventory: SSHSettings, options: SSHOptions) -> SSHSettings:
     """A server's settings with those of the command line in them.
 
-    A server that is itself the jump host is gone to without it, as in ssh.
+    A server that is itself the jump host is gone to without it, as in ssh, and as the inventory says where it has it.
     """
     settings = inventory
     if options.user is not None:
@@ -68,11 +87,14 @@ def settings_for(inventory: SSHSettings, options: SSHOptions) -> SSHSettings:
     if options.private_key is not None:
         settings = replace(settings, private_key=options.private_key)
     if options.jump is not None:
-        settings = replace(settings, jump=None if is_direct(options) else _before(settings, options.jump))
+        settings = replace(settings, jump=None if is_direct(options) else _before(settings, options))
     return settings
 
 
-def _before(settings: SSHSettings, jumps: str) -> SSHSettings | None:
-    jump = parse_jump(jumps)
+def _before(settings: SSHSettings, options: SSHOptions) -> SSHSettings | None:
+    jumps = options.jump or ""
+    written, jump = parse_jump(jumps), parse_jump(jumps, options.jump_hosts)
     same = (jump.host, jump.port or settings.port) == (settings.host, settings.port)
-    return None if same and jump.user in (None, settings.user) else jump
+    if same and written.user in (None, settings.user):
+        return settings.jump if written.host in options.jump_hosts else None
+    return jump

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 
 from fleet.errors import ConnectionLostError, DNSError, ManagementBusyError, ManagementClosedError
@@ -91,7 +92,7 @@ async def open_local(endpoint: ManagementEndpoint, names: Names, connect_timeout
         raise DNSError(f"the host of {endpoint} has no address", hint="correct management in the inventory") from exc
     except OSError as exc:
         raise ManagementClosedError(
-            f"nobody can be reached on {endpoint}: {exc.strerror or exc}",
+            f"nobody can be reached on {endpoint}: {os.strerror(exc.errno) if exc.errno else exc}",
             hint="start the daemon, or correct management in the inventory; see ss -tlnp and ss -xlp",
         ) from exc
     return LocalStream(*streams)

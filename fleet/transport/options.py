@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from fleet.inventory.model import SSHSettings
 
 DEFAULT_CONNECT_TIMEOUT = 10.0
 """Seconds, where neither the command line nor ssh_config says (contract, Running)."""
@@ -24,6 +27,7 @@ class SSHOptions:
         private_key: the only key file that the servers are offered; as in ssh, not the jump hosts before them.
         jump: the jump hosts before each server as `ssh -J` takes them, `[user@]host[:port]` with commas between, the
             first one first; `none` is no jump host and no ProxyCommand at all.
+        jump_hosts: how those of them are reached that the inventory has, by their names there.
         keep: servers are asked again and again: connections stay open until the transport is left and are seen
             to be alive; one that has died, or could not be made, is made anew when it is wanted again.
     """
@@ -34,4 +38,5 @@ class SSHOptions:
     user: str | None = None
     private_key: Path | None = None
     jump: str | None = None
+    jump_hosts: Mapping[str, SSHSettings] = field(default_factory=dict)
     keep: bool = False

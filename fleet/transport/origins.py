@@ -25,6 +25,7 @@ def settings_of(server: Server, options: SSHOptions) -> tuple[Setting, ...]:
     """See `fleet.transport.explain`."""
     if server.ssh is None:
         return (Setting("connection", "local", _inventory(server.origins, "connection") or _DEFAULT),)
+    options = given.with_hosts(options, [server])
     resolver = Resolver(options, Keyring())
     resolver.check()
     settings = given.settings_for(server.ssh, options)

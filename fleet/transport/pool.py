@@ -92,7 +92,7 @@ class Transport:
 
     def __init__(self, servers: Sequence[Server], options: SSHOptions | None = None, *, keep: bool = False) -> None:
         options = options or SSHOptions()
-        self._options = replace(options, keep=options.keep or keep)
+        self._options = replace(given.with_hosts(options, servers), keep=options.keep or keep)
         self._most_idle = _most_kept() if self._options.keep else MAX_IDLE
         self._endpoints: dict[SSHSettings, _Endpoint] = {}
         self._idle: dict[_Endpoint, None] = {}

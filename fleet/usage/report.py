@@ -66,6 +66,8 @@ class UsageRow:
         connected: seconds, added up over the sessions.
         bytes_received: by the servers.
         bytes_sent: by the servers.
+        first_sample: some of the bytes came with the first sample of a server: its sessions had transferred them until
+            then, however long that took, and they count in the hour of that sample.
         bytes_unattributed: what of both no session is known to have transferred; None where only some clients are
             meant, or the row is of one.
         samples: how often the servers were asked and answered; None for clients.
@@ -81,6 +83,7 @@ class UsageRow:
     connected: int = 0
     bytes_received: int = 0
     bytes_sent: int = 0
+    first_sample: bool = False
     bytes_unattributed: int | None = None
     samples: int | None = None
     missed: int | None = None
@@ -122,6 +125,7 @@ class _Sum:
     samples: int = 0
     missed: int = 0
     unattributed: int = 0
+    first: bool = False
     names: set[str | None] = field(default_factory=set)
     servers: set[str] = field(default_factory=set)
     trend: dict[int, int] = field(default_factory=lambda: defaultdict(int))
@@ -163,6 +167,17 @@ _SESSIONS = """
     FROM session WHERE connected_since < :end AND last_seen >= :start
 """
 
+# A session of the first sample has nothing before it, so that its row of that hour, or of the day into which the hours
+# were folded, has what it brought along.
+_FIRST_TRAFFIC = """
+    SELECT DISTINCT hour - (hour - :origin) % :step, server_id, coalesce(common_name, username)
+    FROM server
+    JOIN session ON server_id = server.id AND first_seen = first_sample
+    JOIN session_traffic ON session_id = session.id
+        AND hour IN (first_sample - first_sample % 3600, first_sample - first_sample % 86400)
+    WHERE hour >= :start AND hour < :end
+"""
+
 _FIRST = "SELECT name, first_sample FROM server WHERE first_sample >= :start AND first_sample < :end ORDER BY name"
 
 
@@ -198,6 +213,7 @@ class _Report:
         self._read_sessions()
         self._read_session_traffic()
         self._read_server_traffic()
+        self._read_first_traffic()
         rest = [] if self._wanted.who is not None else self._rest()
         rows = [self._row(key, found) for key, found in self._sums.items()]
         if self._periods is None:
@@ -295,6 +311,12 @@ class _Report:
                 if self._by is By.SERVER:
                     found.trend[time] += received + sent
 
+    def _read_first_traffic(self) -> None:
+        for time, server_id, client in self._ask(_FIRST_TRAFFIC):
+            server = self._names.get(server_id)
+            if server is not None and self._is_meant(client):
+                self._sums[self._key(time, server, client)].first = True
+
     def _rest(self) -> list[UsageRow]:
         """Adds what is unattributed to the rows of servers and periods; of clients it gives rows of its own."""
         rows = []
@@ -321,6 +343,7 @@ class _Report:
             connected=found.connected,
             bytes_received=found.received,
             bytes_sent=found.sent,
+            first_sample=found.first,
             bytes_unattributed=found.unattributed if whole else None,
             samples=found.samples if whole else None,
             missed=found.missed if whole else None,

@@ -119,8 +119,8 @@ def test_read_only_refuses_every_change(small: Fleet, args: tuple[str, ...]) -> 
         result = small(*command_line)
         assert (result.status, result.out) == (2, "")
         assert (
-            result.err
-            == f"{args[0]} changes something, and this run is read-only\n  --readonly or FLEET_READONLY is set\n"
+            result.err == f"{args[0]} changes something, and this run is read-only\n"
+            "  --readonly or FLEET_READONLY is set, or readonly in a file: fleet config show tells\n"
         )
     small.set("FLEET_READONLY", "1")
     assert small(*args).status == 2

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -11,6 +14,7 @@ import yaml
 
 from cli.harness import Fleet, Result, client, daemon, farm_with_a_server_down
 from fleet.demo.farm import Farm, Reach
+from fleet.journal.places import runtime_folder
 
 LEVELS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
@@ -208,6 +212,23 @@ def test_what_cannot_be_checked_is_unknown_on_stdout(small: Fleet, args: list[st
     assert found.level == "UNKNOWN"
     assert words in found.text
     assert (found.perfdata, found.details) == ({}, [])
+
+
+def test_a_server_that_another_run_holds_is_unknown(small: Fleet) -> None:
+    assert plugin(small("check")).level == "OK"
+    with ExitStack() as held:
+        for path in runtime_folder(os.environ).glob("*.lock"):
+            lock = held.enter_context(path.open("rb+"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        found = plugin(small("check", "--lock-timeout", "0"))
+    assert found.level == "UNKNOWN"
+    assert "locked: " in found.text
+    assert found.perfdata["unreachable"][0] == "0"
+
+
+def test_a_variable_that_is_meant_for_others_is_no_mistake(small: Fleet) -> None:
+    small.set("FLEET_WATCH", "5s")
+    assert plugin(small("check")).level == "OK"
 
 
 def test_a_command_line_that_cannot_be_read_is_unknown_too(small: Fleet) -> None:

@@ -75,7 +75,7 @@ async def test_several_servers_are_asked_for_with_the_list(small: Fleet) -> None
     assert changed(small) == ["verb 4"] * 3
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "yep\n", "\x04"])
+@pytest.mark.parametrize("answer", ["\n", "yep\n", "\x04"])
 async def test_anything_but_yes_is_a_no(small: Fleet, answer: str) -> None:
     async with at_fleet(small, "mute", "4", "--all") as (person, ended):
         await person.sees("[y/N] ")
@@ -105,16 +105,20 @@ async def test_ctrl_c_at_the_question_changes_nothing(small: Fleet) -> None:
 )
 async def test_sigterm_wants_the_name_typed(small: Fleet, args: tuple[str, ...], name: str) -> None:
     async with at_fleet(small, "signal", "SIGTERM", *args) as (person, ended):
-        await person.sees(f"Type {name} to go on: ")
-        await person.types("y\n")
-        await person.sees("not confirmed")
-    assert ended == [b"", 2]
-    async with at_fleet(small, "signal", "SIGTERM", *args) as (person, ended):
         await person.sees("This ends the daemons of")
         await person.sees(f"Type {name} to go on: ")
         await person.types(f"{name}\n")
     assert ended[1] == 0
     assert set(changed(small)) == {"signal SIGTERM"}
+
+
+async def test_yes_is_not_enough_for_sigterm(small: Fleet) -> None:
+    async with at_fleet(small, "signal", "SIGTERM", "-l", "edge-1") as (person, ended):
+        await person.sees("Type edge-1 to go on: ")
+        await person.types("y\n")
+        await person.sees("not confirmed")
+    assert ended == [b"", 2]
+    assert changed(small) == []
 
 
 async def test_who_cannot_be_asked_is_said_before_the_question(fleet: Fleet) -> None:
@@ -133,10 +137,13 @@ async def test_of_many_servers_the_names_are_shown(fleet: Fleet) -> None:
     farm = Farm()
     farm.add("edge", {f"{number:02}": (f"127.0.0.1:{7000 + number}", daemon()) for number in range(1, 41)})
     fleet.start(farm)
-    async with at_fleet(fleet, "verb", "4", "--all") as (person, _ended):
+    async with at_fleet(fleet, "verb", "4", "--all") as (person, ended):
         await person.sees("This changes 40 servers with 0 clients:")
         await person.sees("edge/[01-40] (40)")
         await person.types("n\n")
+        await person.sees("not confirmed: nothing was changed")
+    assert ended == [b"", 2]
+    assert changed(fleet) == []
 
 
 def test_a_dry_run_shows_and_does_nothing(small: Fleet) -> None:

@@ -430,16 +430,12 @@ def test_several_servers_are_refused(fleet: Fleet) -> None:
 def test_an_end_in_the_middle_says_where_everybody_is(fleet: Fleet) -> None:
     start(fleet, two_remotes(*(f"client-{number}" for number in range(5))))
     first = fleet.daemon("edge-1")
-    with fleet.spawn("drain", "edge-1", "--yes", "--rate", "1/h", "--json") as process:
-        wait_until(lambda: any(line.startswith("client-kill") for line in first.executed))
-        wait_until(lambda: len(first.common_names()) == 4)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 130
-    text = err.decode()
-    assert re.search(r"\n1 (told|unconfirmed), 4 not told\n", text)  # its answer may not have been read
-    assert out.count(b'"whereabouts": "untold"') == 4
-    assert text.count("not told") == 5  # in a table, and in the sentence
+    with ctrl_c_when(lambda: len(first.common_names()) == 4):
+        result = fleet("drain", "edge-1", "--yes", "--rate", "1/h", "--json")
+    assert result.status == 130
+    assert re.search(r"\n1 (told|unconfirmed), 4 not told\n", result.err)  # its answer may not have been read
+    assert result.out.count('"whereabouts": "untold"') == 4
+    assert result.err.count("not told") == 5  # in a table, and in the sentence
     assert sum(line.startswith("client-kill") for line in first.executed) == 1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from cli.harness import Fleet
 from fleet.cli.main import run
 from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import SimulatedDaemon
@@ -112,11 +113,16 @@ class Process:
     @property
     def lines(self) -> list[str]:
         """Lines of stdout that no management client caused."""
-        return [line for line in self.stdout.splitlines() if "MANAGEMENT: " not in line]
+        return lines(self.stdout)
+
+
+def lines(text: str) -> list[str]:
+    """Lines of the text that no management client caused."""
+    return [line for line in text.splitlines() if "MANAGEMENT: " not in line]
 
 
 @asynccontextmanager
-async def fleet(
+async def started(
     workspace: Workspace, *args: str, stdout: int = asyncio.subprocess.PIPE, before: tuple[str, ...] = ()
 ) -> AsyncIterator[Process]:
     process = Process(
@@ -145,7 +151,7 @@ def farm() -> Farm:
 
 async def test_logs_are_merged_and_ctrl_c_ends_it(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--tail", "0") as process:
+    async with started(workspace, "log", "--follow", "--tail", "0") as process:
         await process.attached(3)
         for name in SERVERS:
             farm[name].daemon.log(f"hello from {name}\x1b[2J", "W")
@@ -165,7 +171,7 @@ async def test_the_log_level_is_put_back_however_it_is_ended(
 ) -> None:
     workspace = await start_farm(farm)
     farm["edge-2"].daemon.verb = 6
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
         await process.attached(3)
         assert [farm[name].daemon.verb for name in SERVERS] == [5, 6, 5]
         process.send(number)
@@ -176,7 +182,7 @@ async def test_the_log_level_is_put_back_however_it_is_ended(
 async def test_the_log_level_is_put_back_where_nobody_reads_any_more(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     reading, writing = os.pipe()
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
         os.close(writing)
         await process.attached(3)
         os.close(reading)  # and nothing is logged: it is noticed all the same
@@ -192,7 +198,7 @@ async def test_the_log_level_is_put_back_where_the_reader_has_stopped_reading(
     workspace = await start_farm(farm)
     reading, writing = os.pipe()
     try:
-        async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
+        async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=writing) as process:
             os.close(writing)
             await process.attached(3)
             for number in range(250):
@@ -208,7 +214,9 @@ async def test_the_log_level_is_put_back_where_the_reader_has_stopped_reading(
 
 async def test_a_log_level_that_cannot_be_put_back_is_told(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--release-every", "1h") as process:
+    async with started(
+        workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--release-every", "1h"
+    ) as process:
         await process.attached(3)
         lose(farm, "edge-2")
         farm["edge-2"].closed = True
@@ -224,7 +232,7 @@ async def test_a_log_level_that_cannot_be_put_back_is_told(farm: Farm, start_far
 
 async def test_who_leaves_at_once_is_told_which_log_levels_stay(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--tail", "0") as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", "--tail", "0") as process:
         await process.attached(3)
         freeze(farm, "edge-2")
         process.send(signal.SIGINT)
@@ -241,7 +249,7 @@ async def test_who_leaves_at_once_is_told_which_log_levels_stay(farm: Farm, star
 async def test_a_full_disk_ends_it_and_the_log_level_is_put_back(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     full = os.open("/dev/full", os.O_WRONLY)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=full) as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes", stdout=full) as process:
         os.close(full)
         assert await process.status() == 1
     assert "stdout cannot be written to: No space left on device" in process.stderr
@@ -251,7 +259,7 @@ async def test_a_full_disk_ends_it_and_the_log_level_is_put_back(farm: Farm, sta
 async def test_nohup_is_heeded(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     hush = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
-    async with fleet(workspace, "log", "--follow", "--tail", "0", "edge-1", before=hush) as process:
+    async with started(workspace, "log", "--follow", "--tail", "0", "edge-1", before=hush) as process:
         await process.attached(1)
         process.send(signal.SIGHUP)
         farm["edge-1"].daemon.log("still there")
@@ -264,7 +272,7 @@ async def test_who_is_not_let_in_is_not_tried_again(farm: Farm, start_farm: Star
     farm.hosts["edge-2"].accepts_key = False
     farm["edge-3"].closed = True
     workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "--follow", "-v") as process:
+    async with started(workspace, "state", "--follow", "-v") as process:
         await process.attached(1)
         await until(lambda: re.search(r"^- edge-2 \(auth-failed\): .+\n  try: ", process.stderr, re.MULTILINE))
         await until(lambda: re.search(r"^- edge-3 \(management-closed\): .+$", process.stderr, re.MULTILINE))
@@ -273,20 +281,20 @@ async def test_who_is_not_let_in_is_not_tried_again(farm: Farm, start_farm: Star
     assert farm.hosts["edge-2"].connections == 1
 
 
-async def test_where_everybody_is_refused_it_ends(farm: Farm, start_farm: StartFarm) -> None:
+def test_where_everybody_is_refused_it_ends(farm: Farm, fleet: Fleet) -> None:
     for name in SERVERS:
         farm[name].daemon.verb = 9
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow") as process:
-        assert await process.status() == 1
-    assert process.stderr.count("(command-failed): the daemon's log level is 9") == 3
+    fleet.start(farm)
+    done = fleet("log", "--follow")
+    assert done.status == 1
+    assert done.err.count("(command-failed): the daemon's log level is 9") == 3
 
 
 async def test_with_force_a_daemon_that_admits_users_is_followed_with_a_warning(
     farm: Farm, start_farm: StartFarm
 ) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "events", "--force", "--type", "CLIENT,LOG,BYTECOUNT,RSA_SIGN", "edge-1") as process:
+    async with started(workspace, "events", "--force", "--type", "CLIENT,LOG,BYTECOUNT,RSA_SIGN", "edge-1") as process:
         await process.attached(1)
         daemon = farm["edge-1"].daemon
         daemon.notify(
@@ -319,7 +327,7 @@ async def test_one_server_that_is_down_or_busy_does_not_stop_the_others(farm: Fa
     farm["edge-3"].closed = True
     workspace = await start_farm(farm)
     await farm["edge-2"].occupy()
-    async with fleet(workspace, "log", "--follow", "--tail", "0", "--reply-timeout", "500ms") as process:
+    async with started(workspace, "log", "--follow", "--tail", "0", "--reply-timeout", "500ms") as process:
         await until(lambda: "- edge-2 (management-busy)\n" in process.stderr)
         await until(lambda: "- edge-3 (management-closed)\n" in process.stderr)
         farm["edge-1"].daemon.log("still there")
@@ -343,7 +351,7 @@ async def test_a_server_that_was_never_followed_is_named_at_the_end(
 ) -> None:
     workspace = await start_farm(farm)
     await farm["edge-2"].occupy()
-    async with fleet(workspace, "state", "--follow", *args, "--reply-timeout", "60s") as process:
+    async with started(workspace, "state", "--follow", *args, "--reply-timeout", "60s") as process:
         await process.attached(2)
         if not args:
             process.send(signal.SIGINT)
@@ -351,14 +359,14 @@ async def test_a_server_that_was_never_followed_is_named_at_the_end(
     assert re.findall(r"^[a-z-]+: edge-.*$", process.stderr, re.MULTILINE) == [Prefix(said)]
 
 
-async def test_quiet_is_a_line_for_each_server_that_was_not_followed(farm: Farm, start_farm: StartFarm) -> None:
+def test_quiet_is_a_line_for_each_server_that_was_not_followed(farm: Farm, fleet: Fleet) -> None:
     farm.hosts["edge-1"].accepts_key = False
     farm["edge-3"].closed = True
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "--follow", "-q", "--timeout", "3s") as process:
-        await until(lambda: process.stdout)
-        assert await process.status() == 4
-    assert process.stderr.splitlines() == [Prefix("auth-failed: edge-1: "), Prefix("management-closed: edge-3: ")]
+    fleet.start(farm)
+    done = fleet("state", "--follow", "-q", "--timeout", "3s")
+    assert done.status == 4
+    assert done.out
+    assert done.err.splitlines() == [Prefix("auth-failed: edge-1: "), Prefix("management-closed: edge-3: ")]
 
 
 # --- other runs of fleet on this machine
@@ -366,9 +374,9 @@ async def test_quiet_is_a_line_for_each_server_that_was_not_followed(farm: Farm,
 
 async def test_who_is_followed_by_another_run_is_waited_for(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--tail", "0", "edge-1") as first:
+    async with started(workspace, "log", "--follow", "--tail", "0", "edge-1") as first:
         await first.attached(1)
-        async with fleet(workspace, "log", "--follow", "--lock-timeout", "100ms", "--tail", "0") as second:
+        async with started(workspace, "log", "--follow", "--lock-timeout", "100ms", "--tail", "0") as second:
             await second.says(
                 r"^- edge-1 \(locked\): another run of fleet holds this server's management port: "
                 rf"pid {first.pid} \(.*, 'fleet .*log --follow --tail 0 edge-1', since .*Z\)$"
@@ -383,9 +391,9 @@ async def test_who_is_followed_by_another_run_is_waited_for(farm: Farm, start_fa
 
 async def test_a_released_session_is_released_to_other_runs_too(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--release-every", "500ms", "--tail", "0", "edge-1") as first:
+    async with started(workspace, "log", "--follow", "--release-every", "500ms", "--tail", "0", "edge-1") as first:
         await first.attached(1)
-        async with fleet(workspace, "pid", "edge-1", "--lock-timeout", "60s") as second:
+        async with started(workspace, "pid", "edge-1", "--lock-timeout", "60s") as second:
             assert await second.status() == 0
         farm["edge-1"].daemon.log("still there")
         await until(lambda: first.lines)
@@ -403,7 +411,7 @@ def audit() -> list[dict[str, Any]]:
 async def test_a_raised_log_level_is_in_the_audit(farm: Farm, start_farm: StartFarm) -> None:
     farm["edge-2"].daemon.verb = 6
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "--all", "--yes") as process:
         await process.attached(3)
         process.send(signal.SIGINT)
         assert await process.status() == 130
@@ -417,7 +425,7 @@ async def test_a_raised_log_level_is_in_the_audit(farm: Farm, start_farm: StartF
 
 async def test_a_log_level_that_stays_is_in_the_audit(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "-l", "edge-2") as process:
+    async with started(workspace, "log", "--follow", "--verb", "5", "-l", "edge-2") as process:
         await process.attached(1)
         lose(farm, "edge-2")
         farm["edge-2"].closed = True
@@ -432,7 +440,7 @@ async def test_a_log_level_that_stays_is_in_the_audit(farm: Farm, start_farm: St
 async def test_a_follow_is_in_the_history(farm: Farm, start_farm: StartFarm) -> None:
     farm["edge-3"].closed = True
     workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "--follow") as process:
+    async with started(workspace, "state", "--follow") as process:
         await process.attached(2)
         process.send(signal.SIGINT)
         assert await process.status() == 130
@@ -461,23 +469,21 @@ def test_without_a_place_for_locks_no_log_level_is_raised(tmp_path: Path, monkey
 # --- a raised log level is shown and asked for as every change
 
 
-async def test_a_raised_log_level_is_previewed(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all", "--dry-run") as process:
-        assert await process.status() == 0
-    assert [line.split()[0] for line in process.stdout.splitlines()] == ["SERVER", *SERVERS]
-    assert process.stdout.count("verb 5") == 3
+def test_a_raised_log_level_is_previewed(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    done = fleet("log", "--follow", "--verb", "5", "--all", "--dry-run")
+    assert done.status == 0
+    assert [line.split()[0] for line in done.out.splitlines()] == ["SERVER", *SERVERS]
+    assert done.out.count("verb 5") == 3
     assert not any("verb 5" in farm[name].daemon.executed for name in SERVERS)
     assert audit() == []
 
 
-async def test_without_a_terminal_several_log_levels_are_raised_with_yes_only(
-    farm: Farm, start_farm: StartFarm
-) -> None:
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "--verb", "5", "--all") as process:
-        assert await process.status() == 2
-    assert "log changes 3 servers, and there is no terminal to ask at" in process.stderr
+def test_without_a_terminal_several_log_levels_are_raised_with_yes_only(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    done = fleet("log", "--follow", "--verb", "5", "--all")
+    assert done.status == 2
+    assert "log changes 3 servers, and there is no terminal to ask at" in done.err
     assert not any("verb 5" in farm[name].daemon.executed for name in SERVERS)
 
 
@@ -485,7 +491,7 @@ async def test_where_no_server_can_be_followed_it_goes_on_trying_and_says_so(far
     for name in SERVERS:
         farm[name].closed = True
     workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "--follow", "--timeout", "3s") as process:
+    async with started(workspace, "state", "--follow", "--timeout", "5s") as process:
         await until(lambda: "no server can be followed yet; fleet keeps trying" in process.stderr)
         farm["edge-1"].closed = False
         await process.attached(1)
@@ -493,37 +499,37 @@ async def test_where_no_server_can_be_followed_it_goes_on_trying_and_says_so(far
     assert " CONNECTED SUCCESS " in process.stdout
 
 
-async def test_a_follow_that_ends_with_its_time_did_what_was_asked(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "-y", "--timeout", "3s", "-q", "--all", "--verb", "4") as process:
-        assert await process.status() == 0
-    assert process.stderr == ""
+def test_a_follow_that_ends_with_its_time_did_what_was_asked(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    done = fleet("log", "--follow", "-y", "--timeout", "3s", "-q", "--all", "--verb", "4")
+    assert done.status == 0
+    assert done.err == ""
     assert [farm[name].daemon.verb for name in SERVERS] == [3, 3, 3]
     assert all("verb 4" in farm[name].daemon.executed for name in SERVERS)
-    assert len(process.lines) == 6  # two of each server's begin
+    assert len(lines(done.out)) == 6  # two of each server's begin
 
 
-async def test_no_follow_prints_what_there_is_and_tells_who_failed(farm: Farm, start_farm: StartFarm) -> None:
+def test_no_follow_prints_what_there_is_and_tells_who_failed(farm: Farm, fleet: Fleet) -> None:
     farm["edge-3"].closed = True
-    workspace = await start_farm(farm)
+    fleet.start(farm)
     for name in SERVERS:
         farm[name].daemon.log("TLS: soft reset", "N")
         farm[name].daemon.log("something else")
-    async with fleet(workspace, "log", "--no-follow", "-e", "TLS", "--level", "N,W") as process:
-        assert await process.status() == 4
-    assert sorted(line[:6] for line in process.lines) == ["edge-1", "edge-2"]
-    assert "management-closed: edge-3: " in process.stderr
-    assert not re.search(r"^[+-] ", process.stderr, re.MULTILINE)
+    done = fleet("log", "--no-follow", "-e", "TLS", "--level", "N,W")
+    assert done.status == 4
+    assert sorted(line[:6] for line in lines(done.out)) == ["edge-1", "edge-2"]
+    assert "management-closed: edge-3: " in done.err
+    assert not re.search(r"^[+-] ", done.err, re.MULTILINE)
 
 
-async def test_no_follow_merges_the_lines_of_all_servers_by_their_time(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
+def test_no_follow_merges_the_lines_of_all_servers_by_their_time(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
     begin = 1_700_000_000.0
     for number in range(6):
         farm[SERVERS[number % 2]].daemon._log_at(begin + number, f"line {number}")
-    async with fleet(workspace, "log", "--no-follow", "--tail", "3", "edge-1", "edge-2", "-e", "^line") as process:
-        assert await process.status() == 0
-    assert re.findall(r"(edge-\d).*(line \d)$", process.stdout, re.MULTILINE) == [
+    done = fleet("log", "--no-follow", "--tail", "3", "edge-1", "edge-2", "-e", "^line")
+    assert done.status == 0
+    assert re.findall(r"(edge-\d).*(line \d)$", done.out, re.MULTILINE) == [
         (SERVERS[number % 2], f"line {number}") for number in range(6)
     ]
 
@@ -534,7 +540,7 @@ async def test_what_nobody_reads_on_is_ended_by_ctrl_c(farm: Farm, start_farm: S
         farm["edge-1"].daemon.log(f"{number} {'x' * 400}")
     reading, writing = os.pipe()
     try:
-        async with fleet(workspace, "log", "--no-follow", "--tail", "all", stdout=writing) as process:
+        async with started(workspace, "log", "--no-follow", "--tail", "all", stdout=writing) as process:
             os.close(writing)
             await until(lambda: has_something(reading))
             process.send(signal.SIGINT)
@@ -545,7 +551,7 @@ async def test_what_nobody_reads_on_is_ended_by_ctrl_c(farm: Farm, start_farm: S
 
 async def test_lines_of_json_for_programs(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--follow", "-o", "json", "--tail", "0", "edge-1") as process:
+    async with started(workspace, "log", "--follow", "-o", "json", "--tail", "0", "edge-1") as process:
         await process.attached(1)
         farm["edge-1"].daemon.log("name\x1b", "W")
         await until(lambda: process.lines)  # flushed: it is here while fleet still runs
@@ -558,7 +564,7 @@ async def test_lines_of_json_for_programs(farm: Farm, start_farm: StartFarm) -> 
 async def test_lines_of_the_time_without_a_session_come_once(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
     daemon = farm["edge-1"].daemon
-    async with fleet(workspace, "log", "--follow", "--tail", "0", "-o", "ndjson", "edge-1") as process:
+    async with started(workspace, "log", "--follow", "--tail", "0", "-o", "ndjson", "edge-1") as process:
         await process.attached(1)
         for number in range(4):
             daemon.log(f"line {2 * number}")
@@ -573,9 +579,7 @@ async def test_lines_of_the_time_without_a_session_come_once(farm: Farm, start_f
 
 async def test_events_of_chosen_types(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "events", "--type", "client,STATE", "eu", "edge-1") as process:
-        assert await process.status() == 2  # there is no group of that name
-    async with fleet(workspace, "events", "--type", "client,STATE", "-o", "ndjson") as process:
+    async with started(workspace, "events", "--type", "client,STATE", "-o", "ndjson") as process:
         await process.attached(3)
         farm["edge-1"].daemon.connect(SimulatedClient("alice"))
         farm["edge-2"].daemon.restart("SIGUSR1")
@@ -590,16 +594,16 @@ async def test_events_of_chosen_types(farm: Farm, start_farm: StartFarm) -> None
 
 async def test_byte_counts(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "bytecount", "--follow", "1", "edge-1") as process:
+    async with started(workspace, "bytecount", "--follow", "1", "edge-1") as process:
         await until(lambda: process.lines)
     assert re.match(r"edge-1 \d\d:\d\d:\d\d client 0 in .* out .*", process.lines[0])
 
 
-async def test_colour_only_where_it_is_wanted(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "--no-follow", "--color", "always", "edge-1") as process:
-        assert await process.status() == 0
-    assert re.match("\x1b\\[[0-9]+medge-1\x1b\\[0m ", process.stdout)
+def test_colour_only_where_it_is_wanted(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    done = fleet("log", "--no-follow", "--color", "always", "edge-1")
+    assert done.status == 0
+    assert re.match("\x1b\\[[0-9]+medge-1\x1b\\[0m ", done.out)
 
 
 @pytest.mark.parametrize(
@@ -619,6 +623,7 @@ async def test_colour_only_where_it_is_wanted(farm: Farm, start_farm: StartFarm)
         (("log", "--follow", "-o", "raw"), "log has no raw form where it is followed"),
         (("log", "--follow", "nobody"), "no server or group matches 'nobody'"),
         (("log", "10", "edge-1"), "log takes one number of lines"),
+        (("events", "--type", "client,STATE", "eu", "edge-1"), "no server or group matches 'eu'"),
         (("events", "--type", "LOGS"), "'LOGS' is not a type of real-time messages"),
         (("bytecount",), "bytecount counts for as long as it is followed"),
     ],
@@ -647,35 +652,37 @@ def test_who_would_be_followed(
     assert capsys.readouterr() == ("edge-1\n", "")
 
 
-async def test_a_daemon_that_is_marked_as_exclusive_is_not_followed(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
-    text = workspace.inventory.read_text()
-    workspace.inventory.write_text(text.replace("  vars:\n", "  vars:\n    exclusive: true\n", 1))
-    async with fleet(workspace, "events") as process:
-        assert await process.status() == 2
-    assert "marked as exclusive" in process.stderr
+def test_a_daemon_that_is_marked_as_exclusive_is_not_followed(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    assert fleet.thread is not None
+    path = fleet.thread.workspace.inventory
+    text = path.read_text()
+    path.write_text(text.replace("  vars:\n", "  vars:\n    exclusive: true\n", 1))
+    done = fleet("events")
+    assert done.status == 2
+    assert "marked as exclusive" in done.err
 
 
 async def test_more_servers_than_forks_are_all_followed(farm: Farm, start_farm: StartFarm) -> None:
     workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "--follow", "--forks", "1") as process:
+    async with started(workspace, "state", "--follow", "--forks", "1") as process:
         await process.attached(3)
         assert "all 3 are followed at once" in process.stderr
 
 
-async def test_state_without_options_is_the_table_that_it_was(farm: Farm, start_farm: StartFarm) -> None:
+def test_state_without_options_is_the_table_that_it_was(farm: Farm, fleet: Fleet) -> None:
     farm["edge-3"].closed = True
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "state", "edge-1") as process:
-        assert await process.status() == 0
-    assert process.stdout.splitlines()[0].split()[:3] == ["SERVER", "STATE", "SINCE"]
-    async with fleet(workspace, "log", "--no-follow", "-q", "edge-3") as process:
-        assert await process.status() == 4
-    assert re.fullmatch(r"management-closed: edge-3: .+ \(try: .+\)\n", process.stderr)
+    fleet.start(farm)
+    done = fleet("state", "edge-1")
+    assert done.status == 0
+    assert done.out.splitlines()[0].split()[:3] == ["SERVER", "STATE", "SINCE"]
+    done = fleet("log", "--no-follow", "-q", "edge-3")
+    assert done.status == 4
+    assert re.fullmatch(r"management-closed: edge-3: .+ \(try: .+\)\n", done.err)
 
 
-async def test_the_log_without_options_is_the_table_that_it_was(farm: Farm, start_farm: StartFarm) -> None:
-    workspace = await start_farm(farm)
-    async with fleet(workspace, "log", "3") as process:
-        assert await process.status() == 0
-    assert process.stdout.splitlines()[0].split() == ["SERVER", "TIME", "FLAGS", "TEXT"]
+def test_the_log_without_options_is_the_table_that_it_was(farm: Farm, fleet: Fleet) -> None:
+    fleet.start(farm)
+    done = fleet("log", "3")
+    assert done.status == 0
+    assert done.out.splitlines()[0].split() == ["SERVER", "TIME", "FLAGS", "TEXT"]

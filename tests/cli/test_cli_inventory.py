@@ -131,6 +131,18 @@ def test_graph(described: Fleet) -> None:
     ]  # fmt: skip
 
 
+def test_graph_of_a_part(described: Fleet) -> None:
+    assert described("inventory", "graph", "-l", "us:gw/udp", "-x", "here").out.splitlines() == [
+        "@all:", "  |--@eu:", "  |  |--gw/udp", "  |--@us:", "  |  |--far",
+    ]  # fmt: skip
+    document = described("inventory", "graph", "-x", "eu", "-o", "json").document
+    assert [(group["name"], group["servers"]) for group in document["groups"]] == [
+        ("all", ["here", "far"]),
+        ("us", ["here", "far"]),
+    ]
+    assert described("inventory", "graph", "-l", "nobody").status == 2
+
+
 def test_graph_in_json(described: Fleet) -> None:
     document = described("inventory", "graph", "-o", "json").document
     groups = {group["name"]: group for group in document["groups"]}

@@ -381,10 +381,10 @@ def test_list_hosts(four: Fleet) -> None:
 
 
 def test_nobody_to_ask(four: Fleet) -> None:
-    run = four.child("signal", "SIGUSR1", "--all", "--serial", "1")
+    run = four("signal", "SIGUSR1", "--all", "--serial", "1")
     assert run.status == 2
     assert "there is no terminal" in run.err
-    run = four.child(*SIGUSR1, "--serial", "1", "--step")
+    run = four(*SIGUSR1, "--serial", "1", "--step")
     assert run.status == 2
     assert "--step asks between batches, and there is no terminal to ask at" in run.err
     assert signals(four) == []

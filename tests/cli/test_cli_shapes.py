@@ -46,7 +46,7 @@ def edges(fleet: Fleet) -> Fleet:
 
 
 def records(text: str) -> list[dict[str, str]]:
-    assert text.count("\n") == text.count("\r\n")
+    assert "\r" not in text
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
@@ -126,7 +126,7 @@ def test_csv_is_exact_and_has_every_column(fleet: Fleet) -> None:
             key: "" if one[key] is None else str(one[key]) for key in record.keys() - {"server", "common_name"}
         } == {key: record[key] for key in record.keys() - {"server", "common_name"}}
     assert third["data_channel_cipher"] == ""
-    assert fleet("clients", "-o", "csv", "--no-headers").out == result.out.partition("\r\n")[2]
+    assert fleet("clients", "-o", "csv", "--no-headers").out == result.out.partition("\n")[2]
     assert fleet("clients", "-o", "csv", "--columns", "in,server").out.splitlines()[:2] == [
         "bytes_received,server", "2048,edge-1",
     ]  # fmt: skip
@@ -134,7 +134,7 @@ def test_csv_is_exact_and_has_every_column(fleet: Fleet) -> None:
 
 def test_csv_of_answers_that_no_columns_fit(small: Fleet) -> None:
     result = small("exec", "mute", "verb", "-l", "edge-1", "-o", "csv", "--yes")
-    assert result.out == "server,command,text\r\nedge-1,mute,mute=0\r\nedge-1,verb,verb=3\r\n"
+    assert result.out == "server,command,text\nedge-1,mute,mute=0\nedge-1,verb,verb=3\n"
     table = small("exec", "mute", "verb", "-l", "edge-1", "--yes", "--columns", "text,command")
     assert table.out.splitlines() == ["TEXT    COMMAND", "mute=0  mute", "verb=3  verb"]
 
@@ -142,7 +142,7 @@ def test_csv_of_answers_that_no_columns_fit(small: Fleet) -> None:
 def test_csv_of_nobody_is_its_header(fleet: Fleet) -> None:
     fleet.start(farm_with_a_server_down())
     result = fleet("pid", "-l", "down", "-o", "csv")
-    assert (result.status, result.out) == (4, "server,pid\r\n")
+    assert (result.status, result.out) == (4, "server,pid\n")
     assert fleet("pid", "-l", "down", "-o", "csv", "--no-headers").out == ""
     assert fleet("pid", "-o", "csv", "-q").out == ""
     assert [record["server"] for record in records(fleet("pid", "-o", "csv").out)] == ["edge-1", "gw/udp", "gw/tcp"]
@@ -429,7 +429,7 @@ def test_a_table_of_its_own_has_every_shape(capsys: pytest.CaptureFixture[str]) 
     }
     assert shapes[OutputFormat.TABLE] == "NAME     SIZE\nb     2.0 KiB\na         1 B\n"
     assert shapes[OutputFormat.WIDE] == "NAME     SIZE  NOTE\nb     2.0 KiB  -\na         1 B  x\n"
-    assert shapes[OutputFormat.CSV] == "name,size,note\r\nb,2048,\r\na,1,x\r\n"
+    assert shapes[OutputFormat.CSV] == "name,size,note\nb,2048,\na,1,x\n"
     assert shapes[OutputFormat.NAME] == "b\na\n"
     document = json.loads(shapes[OutputFormat.JSON])
     assert yaml.safe_load(shapes[OutputFormat.YAML]) == document
@@ -457,7 +457,7 @@ def test_a_table_of_its_own_refuses_what_it_has_not(capsys: pytest.CaptureFixtur
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    for output, out in ((OutputFormat.TABLE, ""), (OutputFormat.CSV, "name,size,note\r\n"), (OutputFormat.NAME, "")):
+    for output, out in ((OutputFormat.TABLE, ""), (OutputFormat.CSV, "name,size,note\n"), (OutputFormat.NAME, "")):
         show_table(TABLE, list, Options(output=output), dict, nothing="no thing is there")
         captured = capsys.readouterr()
         assert captured.out == out

@@ -9,7 +9,9 @@ import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ClassVar
 
 import pytest
@@ -60,6 +62,26 @@ def end(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+@contextmanager
+def meanwhile(work: Callable[[], None]) -> Iterator[None]:
+    """Something done in a thread, while fleet runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(work)
+        yield
+        done.result(TIMEOUT)
+
+
+def when_all_wait(fleet: Fleet, *values: int) -> None:
+    """Until every value is set, and the run waits for its time to be over."""
+    when_set(fleet, *values)
+    wait_until(lambda: not any(host.open_connections for host in fleet.farm.hosts.values()))
+
+
+def ctrl_c() -> None:
+    """In this process."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 # Put back
 
 
@@ -106,14 +128,11 @@ def test_an_end_in_this_process_too(fleet: Fleet) -> None:
     three(fleet)
 
     def end_it() -> None:
-        when_set(fleet, 7, 7, 7)
-        wait_until(lambda: not any(host.open_connections for host in fleet.farm.hosts.values()))
-        os.kill(os.getpid(), signal.SIGINT)
+        when_all_wait(fleet, 7, 7, 7)
+        ctrl_c()
 
-    ender = threading.Thread(target=end_it)
-    ender.start()
-    result = fleet("verb", "7", "--all", *LONG)
-    ender.join()
+    with meanwhile(end_it):
+        result = fleet("verb", "7", "--all", *LONG)
     assert result.status == 130
     assert verbs(fleet) == [3, 4, 5]
     assert "putting verb back; again to leave at once" in result.err
@@ -154,12 +173,15 @@ def test_an_end_before_its_time_puts_back(fleet: Fleet, number: signal.Signals) 
 def test_an_end_while_it_is_being_set_puts_back_what_was_set(fleet: Fleet) -> None:
     three(fleet)
     fleet.farm["edge-2"].faults = Faults(reply=ReplyFault.SILENCE, command="verb")
-    with fleet.spawn("verb", "7", "--all", *LONG, "--json") as process:
+
+    def end_it() -> None:
         when_set(fleet, 7, 4, 7)
-        process.send_signal(signal.SIGINT)
-        status, out, _ = end(process)
-    assert (status, verbs(fleet)) == (130, [3, 4, 5])
-    first, second, _ = json.loads(out)["servers"]
+        ctrl_c()
+
+    with meanwhile(end_it):
+        result = fleet("verb", "7", "--all", *LONG, "--json")
+    assert (result.status, verbs(fleet)) == (130, [3, 4, 5])
+    first, second, _ = result.document["servers"]
     assert first["result"]["put_back"] == "done"  # whether its answer had been read by then or not
     assert (second["error"]["code"], second["error"]["sent"], second["result"]) == ("interrupted", None, None)
 
@@ -205,26 +227,32 @@ def test_a_lost_answer_is_put_back_too(fleet: Fleet) -> None:
 
 def test_a_value_that_somebody_else_has_set_stays(fleet: Fleet) -> None:
     three(fleet)
-    with fleet.spawn("verb", "7", "-l", "edge-1", *LONG) as process:
-        said(process, "verb 7 on 1 server until ")
-        assert fleet("verb", "9", "-l", "edge-1").status == 0
-        process.send_signal(signal.SIGTERM)
-        _, out, err = end(process)
+
+    def set_and_end_it() -> None:
+        when_all_wait(fleet, 7, 4, 5)
+        fleet.daemon("edge-1").verb = 9
+        ctrl_c()
+
+    with meanwhile(set_and_end_it):
+        result = fleet("verb", "7", "-l", "edge-1", *LONG)
     assert verbs(fleet)[0] == 9
-    assert "left at 9" in out
-    assert "warning: edge-1: somebody has set verb 9 meanwhile, so it was left; before it was 3\n" in err
+    assert "left at 9" in result.out
+    assert "warning: edge-1: somebody has set verb 9 meanwhile, so it was left; before it was 3\n" in result.err
 
 
 def test_a_server_that_cannot_be_asked_any_more(fleet: Fleet) -> None:
     three(fleet)
-    with fleet.spawn("verb", "7", "--all", *LONG, "--host-timeout", "3s") as process:
-        said(process, "verb 7 on 3 servers until ")
+
+    def shut_and_end_it() -> None:
+        when_all_wait(fleet, 7, 7, 7)
         fleet.farm.hosts["edge-2"].forwarding = fleet.farm.hosts["edge-3"].forwarding = False
-        process.send_signal(signal.SIGINT)
-        status, out, err = end(process)
-    assert (status, verbs(fleet)) == (4, [3, 7, 7])
-    assert out.splitlines()[1].split() == ["edge-1", "7", "3", "done"]
-    lines = err.splitlines()
+        ctrl_c()
+
+    with meanwhile(shut_and_end_it):
+        result = fleet("verb", "7", "--all", *LONG, "--host-timeout", "3s")
+    assert (result.status, verbs(fleet)) == (4, [3, 7, 7])
+    assert result.out.splitlines()[1].split() == ["edge-1", "7", "3", "done"]
+    lines = result.err.splitlines()
     for name, before in (("edge-2", 4), ("edge-3", 5)):
         position = next(i for i, line in enumerate(lines) if line.startswith(f"forwarding-refused: {name}: verb 7 "))
         assert f"verb 7 ({before} before) was not put back: " in lines[position]
@@ -233,14 +261,17 @@ def test_a_server_that_cannot_be_asked_any_more(fleet: Fleet) -> None:
 
 def test_one_that_comes_back_in_time_is_put_back(fleet: Fleet) -> None:
     three(fleet)
-    with fleet.spawn("verb", "7", "-l", "edge-1", *LONG) as process:
-        said(process, "verb 7 on 1 server until ")
+
+    def shut_for_a_while() -> None:
+        when_all_wait(fleet, 7, 4, 5)
         before = fleet.farm.hosts["edge-1"].channels
         fleet.farm.hosts["edge-1"].forwarding = False
-        process.send_signal(signal.SIGINT)
+        ctrl_c()
         wait_until(lambda: fleet.farm.hosts["edge-1"].channels > before)  # it has tried once
         fleet.farm.hosts["edge-1"].forwarding = True
-        assert end(process)[0] == 130
+
+    with meanwhile(shut_for_a_while):
+        assert fleet("verb", "7", "-l", "edge-1", *LONG).status == 130
     assert verbs(fleet)[0] == 3
 
 

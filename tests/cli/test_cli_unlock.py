@@ -1,4 +1,4 @@
-"""`fleet unlock` as a process, on simulated daemons over sockets: options, refusals, what is shown, the terminal."""
+"""`fleet unlock` on simulated daemons over sockets: options, refusals, what is shown; a process at a terminal."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from fleet.cli.main import run as run_fleet
 from fleet.demo.daemon import Phase, SimulatedDaemon
 from fleet.demo.requests import Request, RequestKind, login, passphrase
-from fleet.demo.serve import Faults
+from fleet.demo.serve import Faults, ManagementServer, listening
 from fleet.journal.places import state_folder
-from support.farm import Listen
 from support.terminal import Person, at_a_terminal
 
+T = TypeVar("T")
+
 RUN_TIMEOUT = 60.0
-"""Seconds that one run may take."""
+"""Seconds that one run at a terminal may take, and that something of the daemons may."""
 
 SECRET = 's3cret "x\\ y'
 
@@ -41,75 +45,98 @@ class Run:
 
 
 class Waiting:
-    """A fleet of daemons on this machine, and fleet on it."""
+    """A fleet of daemons on this machine, in a thread of their own, and fleet on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self.daemons: dict[str, SimulatedDaemon] = {}
         self.lines = ["all:", "  vars: {connection: local}", "  hosts:"]
         self.secret_file = folder / "secret"
         self.secret_file.touch(mode=0o600)
         self.secret_file.write_text(f"{SECRET}\n")
+        self._capsys = capsys
+        self._listening = AsyncExitStack()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="daemons")
+        self._thread.start()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Something done in the daemons' thread, meanwhile."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def add(self, name: str, release: str = "2.6.14", faults: Faults | None = None, **more: Any) -> SimulatedDaemon:
+        """One more daemon, on a free port."""
+
+        async def start() -> SimulatedDaemon:
+            daemon = SimulatedDaemon(release, **more)
+            server = ManagementServer(daemon)
+            server.faults = faults or server.faults
+            endpoint = await self._listening.enter_async_context(listening(server))
+            self.lines.append(f'    {name}: {{management: "{endpoint}"}}')
+            return daemon
+
+        self.daemons[name] = self.begin(start()).result(RUN_TIMEOUT)
+        return self.daemons[name]
+
+    def stop(self) -> None:
+        try:
+            self.begin(self._listening.aclose()).result(RUN_TIMEOUT)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    @property
+    def options(self) -> tuple[str, str]:
+        inventory = self.folder / "inventory.yaml"
+        inventory.write_text("\n".join([*self.lines, ""]))
+        return "-i", str(inventory)
 
     @property
     def argv(self) -> list[str]:
-        inventory = self.folder / "inventory.yaml"
-        inventory.write_text("\n".join([*self.lines, ""]))
-        return [sys.executable, "-m", "fleet", "-i", str(inventory)]
+        return [sys.executable, "-m", "fleet", *self.options]
 
     def environment(self) -> dict[str, str]:
         root = Path(__file__).parent.parent.parent
         return {**os.environ, "LANG": "C.UTF-8", "TERM": "dumb", "PYTHONPATH": str(root)}
 
-    async def __call__(self, *args: str) -> Run:
-        process = await asyncio.create_subprocess_exec(
-            *self.argv,
-            "unlock",
-            *args,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment(),
-        )
-        async with asyncio.timeout(RUN_TIMEOUT):
-            out, err = await process.communicate()
-        assert process.returncode is not None
-        return Run(process.returncode, out.decode(), err.decode())
+    def __call__(self, *args: str) -> Run:
+        """A run in this process, without a terminal."""
+        self._capsys.readouterr()
+        status = run_fleet((*self.options, "unlock", *args))
+        return Run(status, *self._capsys.readouterr())
 
     def executed(self, name: str) -> list[str]:
         return self.daemons[name].executed
 
 
-AddDaemon = Callable[..., Awaitable[SimulatedDaemon]]
+AddDaemon = Callable[..., SimulatedDaemon]
 
 
 @pytest.fixture
-def waiting(tmp_path: Path) -> Waiting:
-    return Waiting(tmp_path)
+def waiting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Waiting]:
+    started = Waiting(tmp_path, capsys)
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.fixture
-def add(waiting: Waiting, listen: Listen) -> AddDaemon:
-    async def start(name: str, **more: Any) -> SimulatedDaemon:
-        faults = more.pop("faults", None)
-        daemon = SimulatedDaemon(more.pop("release", "2.6.14"), **more)
-        waiting.daemons[name] = daemon
-        waiting.lines.append(f'    {name}: {{management: "{await listen(daemon, faults=faults)}"}}')
-        return daemon
-
-    return start
+def add(waiting: Waiting) -> AddDaemon:
+    return waiting.add
 
 
-async def three(add: AddDaemon) -> None:
-    await add("edge-1", requests=[passphrase(SECRET)])
-    await add("edge-2", hold=True, requests=[passphrase(SECRET)], release="2.7.6")
-    await add("edge-3")
+def three(add: AddDaemon) -> None:
+    add("edge-1", requests=[passphrase(SECRET)])
+    add("edge-2", hold=True, requests=[passphrase(SECRET)], release="2.7.6")
+    add("edge-3")
 
 
-async def test_list_shows_who_waits_for_what(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
-    await add("client", client_mode=True, requests=[login("alice", "x")])
-    run = await waiting("--list")
+def test_list_shows_who_waits_for_what(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
+    add("client", client_mode=True, requests=[login("alice", "x")])
+    run = waiting("--list")
     assert run.status == 0, run.stderr
     assert [line.split(maxsplit=1) for line in run.stdout.splitlines()] == [
         ["SERVER", "WAITS FOR                 STATE"],
@@ -118,14 +145,14 @@ async def test_list_shows_who_waits_for_what(waiting: Waiting, add: AddDaemon) -
         ["edge-3", "nothing                   CONNECTED"],
         ["client", "'Auth' username/password  CONNECTING"],
     ]
-    shown = (await waiting("--list", "--json", "client")).servers()["client"]["result"]
+    shown = waiting("--list", "--json", "client").servers()["client"]["result"]
     assert shown["waiting_for"] == [{"kind": "username_password", "name": "Auth", "message": None}]
     assert set(waiting.executed("edge-1")) == {"pid", "state"}
 
 
-async def test_a_file_brings_everybody_up(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
-    run = await waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "--json")
+def test_a_file_brings_everybody_up(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
+    run = waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "--json")
     assert run.status == 0, run.stderr
     assert run.results() == {"edge-1": "connected", "edge-2": "connected", "edge-3": "not waiting"}
     assert run.servers()["edge-2"]["result"] == {
@@ -141,11 +168,11 @@ async def test_a_file_brings_everybody_up(waiting: Waiting, add: AddDaemon) -> N
     assert SECRET not in run.stdout + run.stderr
 
 
-async def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon) -> None:
+def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon) -> None:
     for name in ("edge-1", "edge-2"):
-        await add(name, requests=[passphrase(f"of $HOME {name}; Private Key")])
+        add(name, requests=[passphrase(f"of $HOME {name}; Private Key")])
     command = """printf '%s\\nmore' "of $HOME {server}; {realm}" """
-    run = await waiting("edge-1", "edge-2", "--yes", "--secret-command", command)
+    run = waiting("edge-1", "edge-2", "--yes", "--secret-command", command)
     assert run.status == 0, run.stderr
     assert [line.split() for line in run.stdout.splitlines()][1:] == [
         [name, "'Private", "Key'", "password", "connected", "CONNECTED"] for name in ("edge-1", "edge-2")
@@ -153,11 +180,11 @@ async def test_a_command_has_a_secret_for_each(waiting: Waiting, add: AddDaemon)
     assert "2 came up" in run.stderr
 
 
-async def test_a_command_that_fails_costs_its_server_alone(waiting: Waiting, add: AddDaemon) -> None:
-    await add("edge-1", requests=[passphrase("edge-1")])
-    await add("edge-2", requests=[passphrase("x")])
+def test_a_command_that_fails_costs_its_server_alone(waiting: Waiting, add: AddDaemon) -> None:
+    add("edge-1", requests=[passphrase("edge-1")])
+    add("edge-2", requests=[passphrase("x")])
     command = "sh -c 'test {server} = edge-1 && echo {server}'"
-    run = await waiting("--all", "--yes", "--secret-command", command, "--json")
+    run = waiting("--all", "--yes", "--secret-command", command, "--json")
     assert run.status == 1
     assert run.results() == {"edge-1": "connected", "edge-2": None}
     error = run.servers()["edge-2"]["error"]
@@ -166,9 +193,9 @@ async def test_a_command_that_fails_costs_its_server_alone(waiting: Waiting, add
     assert set(waiting.executed("edge-2")) == {"pid", "state"}
 
 
-async def test_a_wrong_secret_leaves_the_daemon_alive_and_is_told(waiting: Waiting, add: AddDaemon) -> None:
-    daemon = await add("edge-1", requests=[passphrase("another")])
-    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+def test_a_wrong_secret_leaves_the_daemon_alive_and_is_told(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = add("edge-1", requests=[passphrase("another")])
+    run = waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
     assert run.status == 1
     server = run.servers()["edge-1"]
     assert (server["status"], server["error"]["code"]) == ("failed", "command-failed")
@@ -178,26 +205,26 @@ async def test_a_wrong_secret_leaves_the_daemon_alive_and_is_told(waiting: Waiti
     assert SECRET not in run.stdout + run.stderr
 
 
-async def test_a_username_goes_with_the_secret(waiting: Waiting, add: AddDaemon) -> None:
-    daemon = await add("client", client_mode=True, requests=[login("al ice", SECRET)])
-    refused = await waiting("client", "--secret-file", str(waiting.secret_file))
+def test_a_username_goes_with_the_secret(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = add("client", client_mode=True, requests=[login("al ice", SECRET)])
+    refused = waiting("client", "--secret-file", str(waiting.secret_file))
     assert refused.status == 2
     assert "--username" in refused.stderr
     assert set(daemon.executed) == {"pid", "state"}
-    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "al ice")
+    run = waiting("client", "--secret-file", str(waiting.secret_file), "--username", "al ice")
     assert run.status == 0, run.stderr
 
 
-async def test_one_secret_is_for_one_kind_of_request(waiting: Waiting, add: AddDaemon) -> None:
+def test_one_secret_is_for_one_kind_of_request(waiting: Waiting, add: AddDaemon) -> None:
     both = [login("alice", SECRET), passphrase("keypass")]
-    daemon = await add("client", client_mode=True, requests=both)
-    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    daemon = add("client", client_mode=True, requests=both)
+    run = waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
     assert run.status == 1
     assert "waits for 'Private Key' password, and was not given it" in run.servers()["client"]["error"]["message"]
     assert not any(command.startswith('password "Private Key"') for command in daemon.executed)
-    await add("edge-1", requests=[passphrase("x")])
-    await add("other", client_mode=True, requests=both)
-    refused = await waiting("edge-1,other", "--secret-file", str(waiting.secret_file), "--username", "alice")
+    add("edge-1", requests=[passphrase("x")])
+    add("other", client_mode=True, requests=both)
+    refused = waiting("edge-1,other", "--secret-file", str(waiting.secret_file), "--username", "alice")
     assert refused.status == 2
     assert "different secrets" in refused.stderr
 
@@ -206,23 +233,23 @@ TOKEN = Request(RequestKind.CONFIRMATION, "token-insertion-request", "ok", messa
 
 
 @pytest.mark.parametrize(("option", "result"), [("--ok", "connected"), ("--cancel", "cancelled")])
-async def test_confirmations(waiting: Waiting, add: AddDaemon, option: str, result: str) -> None:
-    await add("edge-1", requests=[TOKEN])
-    run = await waiting("--all", option, "--json")
+def test_confirmations(waiting: Waiting, add: AddDaemon, option: str, result: str) -> None:
+    add("edge-1", requests=[TOKEN])
+    run = waiting("--all", option, "--json")
     assert run.status == 0, run.stderr
     assert run.results() == {"edge-1": result}
 
 
-async def test_texts(waiting: Waiting, add: AddDaemon) -> None:
-    await add("edge-1", requests=[Request(RequestKind.TEXT, "pin", "12 34")])
-    assert (await waiting("--all", "--string", "12 34")).status == 0
+def test_texts(waiting: Waiting, add: AddDaemon) -> None:
+    add("edge-1", requests=[Request(RequestKind.TEXT, "pin", "12 34")])
+    assert waiting("--all", "--string", "12 34").status == 0
 
 
-async def test_where_nobody_can_be_asked_nothing_is_done(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
-    await add("token", requests=[TOKEN])
+def test_where_nobody_can_be_asked_nothing_is_done(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
+    add("token", requests=[TOKEN])
     for pattern, words in (("edge-*", "--secret-file"), ("token", "--ok")):
-        run = await waiting(pattern)
+        run = waiting(pattern)
         assert (run.status, run.stdout) == (2, "")
         assert "there is no terminal" in run.stderr
         assert words in run.stderr
@@ -230,9 +257,9 @@ async def test_where_nobody_can_be_asked_nothing_is_done(waiting: Waiting, add: 
     assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
 
 
-async def test_a_hold_that_hides_a_question_is_released_and_told(waiting: Waiting, add: AddDaemon) -> None:
-    daemon = await add("edge-1", hold=True, requests=[passphrase("x")])
-    run = await waiting("--all", "--json")
+def test_a_hold_that_hides_a_question_is_released_and_told(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = add("edge-1", hold=True, requests=[passphrase("x")])
+    run = waiting("--all", "--json")
     assert run.status == 1
     assert "waits for 'Private Key' password, and was not given it" in run.servers()["edge-1"]["error"]["message"]
     assert run.servers()["edge-1"]["result"]["waited_for"][0]["kind"] == "hold"
@@ -262,29 +289,29 @@ async def test_a_hold_that_hides_a_question_is_released_and_told(waiting: Waitin
         (["--all", "--serial", "1"], "does not roll"),
     ],
 )
-async def test_refused(waiting: Waiting, add: AddDaemon, args: list[str], words: str) -> None:
-    daemon = await add("edge-1", requests=[passphrase("x")])
+def test_refused(waiting: Waiting, add: AddDaemon, args: list[str], words: str) -> None:
+    daemon = add("edge-1", requests=[passphrase("x")])
     files = {"SECRET": waiting.secret_file}
     for name, mode, text in (("OPEN", 0o644, "x\n"), ("CONTROL", 0o600, "hunter2\tx\n"), ("LONG", 0o600, "y" * 256)):
         files[name] = waiting.folder / name
         files[name].write_text(text)
         files[name].chmod(mode)
-    run = await waiting(*(str(files.get(arg, arg)) for arg in args))
+    run = waiting(*(str(files.get(arg, arg)) for arg in args))
     assert (run.status, run.stdout) == (2, "")
     assert words in run.stderr
     assert "hunter2" not in run.stderr
     assert daemon.executed == []
 
 
-async def test_the_read_only_may_look(waiting: Waiting, add: AddDaemon) -> None:
-    await add("edge-1", hold=True)
-    assert (await waiting("--list", "--readonly")).status == 0
+def test_the_read_only_may_look(waiting: Waiting, add: AddDaemon) -> None:
+    add("edge-1", hold=True)
+    assert waiting("--list", "--readonly").status == 0
 
 
-async def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
+def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
     waiting.lines.append('    gone: {management: "127.0.0.1:1"}')
-    run = await waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "-o", "ndjson")
+    run = waiting("--all", "--yes", "--secret-file", str(waiting.secret_file), "-o", "ndjson")
     assert run.status == 4
     *servers, summary = map(json.loads, run.stdout.splitlines())
     assert {server["name"]: server["status"] for server in servers} == {
@@ -294,10 +321,10 @@ async def test_who_cannot_be_asked_costs_the_others_nothing(waiting: Waiting, ad
     assert summary["summary"]["ok"] == 3
 
 
-async def test_who_is_not_up_and_waits_for_nothing_is_waited_for(waiting: Waiting, add: AddDaemon) -> None:
-    lost = await add("lost", client_mode=True)
+def test_who_is_not_up_and_waits_for_nothing_is_waited_for(waiting: Waiting, add: AddDaemon) -> None:
+    lost = add("lost", client_mode=True)
     lost._set_state("WAIT", "")  # its far end is away
-    late = await add("late", client_mode=True)
+    late = add("late", client_mode=True)
     late._set_state("RECONNECTING", "auth-failure")
 
     async def come_up() -> None:
@@ -305,9 +332,9 @@ async def test_who_is_not_up_and_waits_for_nothing_is_waited_for(waiting: Waitin
             await asyncio.sleep(0.01)
         late._up()
 
-    coming = asyncio.create_task(come_up())
-    run = await waiting("--all", "--yes", "--wait-timeout", "1s", "--json")
-    await coming
+    coming = waiting.begin(come_up())
+    run = waiting("--all", "--yes", "--wait-timeout", "1s", "--json")
+    coming.result(RUN_TIMEOUT)
     assert run.status == 1
     assert run.results() == {"lost": None, "late": "connected"}
     error = run.servers()["lost"]["error"]
@@ -315,8 +342,8 @@ async def test_who_is_not_up_and_waits_for_nothing_is_waited_for(waiting: Waitin
     assert set(lost.executed) == {"pid", "state", "state on 1"}
 
 
-async def test_what_could_not_be_put_back_is_told_and_no_success(waiting: Waiting, add: AddDaemon) -> None:
-    daemon = await add("edge-1", requests=[passphrase(SECRET)])
+def test_what_could_not_be_put_back_is_told_and_no_success(waiting: Waiting, add: AddDaemon) -> None:
+    daemon = add("edge-1", requests=[passphrase(SECRET)])
     come_up = daemon._up
 
     def fade() -> None:
@@ -324,7 +351,7 @@ async def test_what_could_not_be_put_back_is_told_and_no_success(waiting: Waitin
         daemon.shut_down()
 
     daemon._up = fade  # type: ignore[method-assign]  # up, and gone before anything can be put back
-    run = await waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
+    run = waiting("--all", "--secret-file", str(waiting.secret_file), "--json")
     assert (run.status, run.results()) == (1, {"edge-1": "connected"})
     assert "left changed: edge-1: auth-retry was none and is interact (fleet auth-retry none sets it" in run.stderr
     assert run.servers()["edge-1"]["warnings"] == []
@@ -333,21 +360,21 @@ async def test_what_could_not_be_put_back_is_told_and_no_success(waiting: Waitin
 # Before anything is changed
 
 
-async def test_several_that_nobody_types_for_want_a_yes(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
+def test_several_that_nobody_types_for_want_a_yes(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
     args = ("--all", "--secret-file", str(waiting.secret_file))
-    refused = await waiting(*args)
+    refused = waiting(*args)
     assert (refused.status, refused.stdout) == (2, "")
     assert "unlock changes 2 servers, and there is no terminal to ask at\n  give --yes" in refused.stderr
     assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
     assert audit() == []
-    assert (await waiting(*args, "--yes")).status == 0
+    assert waiting(*args, "--yes").status == 0
 
 
-async def test_a_dry_run_shows_who_waits(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
-    run = await waiting("--all", "--dry-run", "--secret-file", str(waiting.secret_file))
-    assert (run.status, run.stdout) == (0, (await waiting("--list")).stdout)
+def test_a_dry_run_shows_who_waits(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
+    run = waiting("--all", "--dry-run", "--secret-file", str(waiting.secret_file))
+    assert (run.status, run.stdout) == (0, waiting("--list").stdout)
     assert all(set(daemon.executed) <= {"pid", "state"} for daemon in waiting.daemons.values())
     assert audit() == []
 
@@ -360,13 +387,13 @@ def audit() -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-async def test_the_audit_has_a_line_for_each_server_and_no_secret(waiting: Waiting, add: AddDaemon) -> None:
-    await three(add)
-    await add("client", client_mode=True, requests=[login("alice", "another")])
+def test_the_audit_has_a_line_for_each_server_and_no_secret(waiting: Waiting, add: AddDaemon) -> None:
+    three(add)
+    add("client", client_mode=True, requests=[login("alice", "another")])
     command = f"cat {waiting.folder}/{{realm}}"
     (waiting.folder / "Auth").write_text("hunter2\n")
     (waiting.folder / "Private Key").write_text(f"{SECRET}\n")
-    run = await waiting("--all", "--yes", "--username", "alice", "--secret-command", command, "--json")
+    run = waiting("--all", "--yes", "--username", "alice", "--secret-command", command, "--json")
     assert run.status == 1, run.stderr
     kept = {line["server"]: line for line in audit()}
     assert len(audit()) == 4
@@ -410,7 +437,7 @@ def at_terminal(waiting: Waiting) -> AtTerminal:
 
 
 async def test_a_secret_is_typed_once_for_all_and_not_seen(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    await three(add)
+    three(add)
     async with at_terminal("--all", "--json") as (person, process):
         await person.sees("edge-1: 'Private Key' password: ")
         await person.types("hunter2\n")
@@ -427,7 +454,7 @@ async def test_a_secret_is_typed_once_for_all_and_not_seen(add: AddDaemon, at_te
 
 async def test_each_server_is_asked_for(add: AddDaemon, at_terminal: AtTerminal) -> None:
     for name in ("edge-1", "edge-2"):
-        await add(name, requests=[passphrase(f"of {name}")])
+        add(name, requests=[passphrase(f"of {name}")])
     async with at_terminal("--all", "--each", "--json") as (person, process):
         for name in ("edge-1", "edge-2"):
             await person.sees(f"{name}: 'Private Key' password: ")
@@ -438,7 +465,7 @@ async def test_each_server_is_asked_for(add: AddDaemon, at_terminal: AtTerminal)
 
 
 async def test_a_username_is_asked_for_and_seen(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    await add("client", client_mode=True, requests=[login("al ice", SECRET)])
+    add("client", client_mode=True, requests=[login("al ice", SECRET)])
     async with at_terminal("client", "--json") as (person, process):
         person.hidden = False
         await person.sees("client: 'Auth' username/password: username: ")
@@ -453,7 +480,7 @@ async def test_a_username_is_asked_for_and_seen(add: AddDaemon, at_terminal: AtT
 
 
 async def test_three_wrong_ones_are_enough(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    daemon = await add("edge-1", requests=[passphrase("right")])
+    daemon = add("edge-1", requests=[passphrase("right")])
     async with at_terminal("edge-1", "--json") as (person, process):
         for _ in range(3):
             await person.sees("'Private Key' password")
@@ -466,7 +493,7 @@ async def test_three_wrong_ones_are_enough(add: AddDaemon, at_terminal: AtTermin
 
 
 async def test_an_empty_line_leaves_it_waiting(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    daemon = await add("edge-1", requests=[passphrase("right")])
+    daemon = add("edge-1", requests=[passphrase("right")])
     async with at_terminal("edge-1", "--json") as (person, process):
         await person.sees("'Private Key' password: ")
         await person.types("\n")
@@ -477,7 +504,7 @@ async def test_an_empty_line_leaves_it_waiting(add: AddDaemon, at_terminal: AtTe
 
 
 async def test_ctrl_c_at_the_question(waiting: Waiting, add: AddDaemon, at_terminal: AtTerminal) -> None:
-    await three(add)
+    three(add)
     async with at_terminal("--all", "--json") as (person, process):
         await person.sees("edge-1: 'Private Key' password: ")
         await person.types("\x03")
@@ -492,8 +519,8 @@ async def test_holds_of_several_are_shown_and_asked_for(
     waiting: Waiting, add: AddDaemon, at_terminal: AtTerminal
 ) -> None:
     for name in ("edge-1", "edge-2"):
-        await add(name, hold=True)
-    await add("up")
+        add(name, hold=True)
+    add("up")
     for answer, status in (("n\n", 2), ("y\n", 0)):
         async with at_terminal("--all") as (person, process):
             person.hidden = False
@@ -509,7 +536,7 @@ async def test_holds_of_several_are_shown_and_asked_for(
 
 
 async def test_ctrl_c_at_a_later_question_tells_what_was_done(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    await add("edge-1", hold=True, requests=[passphrase(SECRET)])
+    add("edge-1", hold=True, requests=[passphrase(SECRET)])
     async with at_terminal("edge-1", "--json") as (person, process):
         await person.sees("edge-1: 'Private Key' password: ")
         await person.types("\x03")
@@ -522,8 +549,8 @@ async def test_ctrl_c_at_a_later_question_tells_what_was_done(add: AddDaemon, at
 
 
 async def test_after_ctrl_c_nobody_is_asked_any_more(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    asks = await add("edge-1", hold=True, requests=[passphrase(SECRET)])
-    mute = await add("edge-2", hold=True)
+    asks = add("edge-1", hold=True, requests=[passphrase(SECRET)])
+    mute = add("edge-2", hold=True)
     mute._start_up = lambda: None  # type: ignore[method-assign]  # released, and nothing follows
     async with at_terminal("--all", "--yes", "--json") as (person, process):
         person.hidden = False
@@ -546,7 +573,7 @@ async def test_after_ctrl_c_nobody_is_asked_any_more(add: AddDaemon, at_terminal
 
 async def test_at_the_second_ctrl_c_what_is_owed_is_told(add: AddDaemon, at_terminal: AtTerminal) -> None:
     slow = Faults(reply_delay=3.0, command="auth-retry")
-    daemon = await add("client", client_mode=True, requests=[login("alice", "good")], faults=slow)
+    daemon = add("client", client_mode=True, requests=[login("alice", "good")], faults=slow)
     daemon._try = lambda _request: None  # type: ignore[method-assign]  # the far end does not answer
     async with at_terminal("client", "--username", "alice") as (person, process):
         await person.sees("password: ")
@@ -566,7 +593,7 @@ async def test_at_the_second_ctrl_c_what_is_owed_is_told(add: AddDaemon, at_term
 
 
 async def test_ctrl_c_after_the_secret_was_sent(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    daemon = await add("client", client_mode=True, requests=[login("alice", "good")])
+    daemon = add("client", client_mode=True, requests=[login("alice", "good")])
     daemon._try = lambda _request: None  # type: ignore[method-assign]  # the far end does not answer
     async with at_terminal("client", "--json", "--username", "alice") as (person, process):
         await person.sees("password: ")
@@ -587,7 +614,7 @@ async def test_ctrl_c_after_the_secret_was_sent(add: AddDaemon, at_terminal: AtT
 
 
 async def test_a_confirmation_is_asked_for(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    await add("edge-1", requests=[TOKEN])
+    add("edge-1", requests=[TOKEN])
     async with at_terminal("edge-1", "--json") as (person, process):
         person.hidden = False
         await person.sees("'token-insertion-request' confirmation: Insert the \\x1b[31mtoken [ok/cancel]: ")
@@ -606,17 +633,17 @@ SEALED = "SCRV1:Z29vZA==:MTIzNDU2"
 FURTHER = "CRV1:R,E:5tate:YWxpY2U=:Enter the PIN"
 
 
-async def test_a_challenge_is_answered_by_a_command(waiting: Waiting, add: AddDaemon) -> None:
+def test_a_challenge_is_answered_by_a_command(waiting: Waiting, add: AddDaemon) -> None:
     waiting.secret_file.write_text("good\n")
-    static = await add("static", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
+    static = add("static", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
     further = login("alice", "good", further=FURTHER, answer="CRV1::5tate::123456")
-    await add("dynamic", client_mode=True, requests=[further], release="2.7.6")
+    add("dynamic", client_mode=True, requests=[further], release="2.7.6")
     args = ("--all", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
-    refused = await waiting(*args)
+    refused = waiting(*args)
     assert refused.status == 2
     assert "--secret-file or --secret-command and --response-command" in refused.stderr
     assert set(static.executed) == {"pid", "state"}
-    run = await waiting(*args, "--yes", "--response-command", "echo 123456")
+    run = waiting(*args, "--yes", "--response-command", "echo 123456")
     assert run.status == 0, run.stderr
     assert run.results() == {"static": "connected", "dynamic": "connected"}
     waited_for = run.servers()["dynamic"]["result"]["waited_for"]
@@ -624,27 +651,27 @@ async def test_a_challenge_is_answered_by_a_command(waiting: Waiting, add: AddDa
     assert not any(secret in run.stdout + run.stderr for secret in ("123456", "5tate", SEALED))
 
 
-async def test_a_wrong_answer_is_not_tried_again(waiting: Waiting, add: AddDaemon) -> None:
+def test_a_wrong_answer_is_not_tried_again(waiting: Waiting, add: AddDaemon) -> None:
     waiting.secret_file.write_text("good\n")
-    daemon = await add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:1,Enter the code")])
+    daemon = add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:1,Enter the code")])
     args = ("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
-    run = await waiting(*args, "--response-command", "echo 1")
+    run = waiting(*args, "--response-command", "echo 1")
     assert run.status == 1
     assert "verification failed for 'Auth' (once)" in run.servers()["client"]["error"]["message"]
     assert sum(line.startswith("password") for line in daemon.executed) == 1
     assert daemon.phase is Phase.WAIT
 
 
-async def test_a_question_of_the_far_end_that_nobody_answers(waiting: Waiting, add: AddDaemon) -> None:
+def test_a_question_of_the_far_end_that_nobody_answers(waiting: Waiting, add: AddDaemon) -> None:
     waiting.secret_file.write_text("good\n")
-    daemon = await add("client", client_mode=True, requests=[login("alice", "good", further=FURTHER, answer="x")])
-    run = await waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
+    daemon = add("client", client_mode=True, requests=[login("alice", "good", further=FURTHER, answer="x")])
+    run = waiting("client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--json")
     assert run.status == 1
     error = run.servers()["client"]["error"]
     assert error["message"] == "it waits for 'Auth' challenge: Enter the PIN, and was not given it"
     assert error["hint"].startswith("give --response-command, or run it in a terminal")
     assert (daemon.phase, daemon.auth_retry) == (Phase.WAIT, "none")
-    failed = await waiting(
+    failed = waiting(
         "client", "--secret-file", str(waiting.secret_file), "--username", "alice", "--response-command", "false"
     )
     assert (failed.status, "exit status 1; it still waits for 'Auth' challenge" in failed.stderr) == (1, True)
@@ -657,7 +684,7 @@ async def test_questions_at_the_terminal_are_asked_for_each_server(
     further = FURTHER if echo else FURTHER.replace("R,E", "R")
     for name in ("edge-1", "edge-2"):
         asks = login("alice", "good", further=further, answer="CRV1::5tate::123456")
-        await add(name, client_mode=True, requests=[asks])
+        add(name, client_mode=True, requests=[asks])
     async with at_terminal("--all", "--json", "--username", "alice") as (person, process):
         await person.sees("edge-[1-2] (2): 'Auth' username/password: password: ")
         await person.types("good\n")
@@ -674,7 +701,7 @@ async def test_questions_at_the_terminal_are_asked_for_each_server(
 
 
 async def test_a_question_along_with_the_password_at_the_terminal(add: AddDaemon, at_terminal: AtTerminal) -> None:
-    daemon = await add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
+    daemon = add("client", client_mode=True, requests=[login("alice", SEALED, challenge="SC:0,Enter the code")])
     async with at_terminal("client", "--json", "--username", "alice") as (person, process):
         await person.sees("client: 'Auth' username/password: password: ")
         await person.types("good\n")

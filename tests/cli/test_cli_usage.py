@@ -128,6 +128,7 @@ def test_every_shape(two: Fleet) -> None:
         "bytes_sent": "2010",
         "bytes_total": "3010",
         "connected": rows[0]["connected"],
+        "first_sample": "true",
     }
     assert two("usage", "-o", "name").out == "alice\nDoe, Jane\n"
     assert [line["client"] for line in two("usage", "-o", "ndjson").lines if "client" in line] == ["alice", "Doe, Jane"]

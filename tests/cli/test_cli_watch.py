@@ -108,9 +108,11 @@ def test_a_pipe_gets_a_line_for_each_server_and_a_summary_each_round(small: Flee
     assert result.err == ""
     found = rounds(result)
     assert len(found) >= 3
-    for one in found:
-        assert sorted(line["name"] for line in one) == ["edge-1", "gw/tcp", "gw/udp"]
-        assert {line["result"]["state"]["name"] for line in one} == {"CONNECTED"}
+    everybody = {"edge-1", "gw/tcp", "gw/udp"}
+    names = [{line["name"] for line in one} for one in found]
+    assert all(one <= everybody for one in names)
+    assert names.count(everybody) >= 2  # who takes longer than the interval has no line in a round
+    assert {line["result"]["state"]["name"] for one in found for line in one} == {"CONNECTED"}
     summaries = [line for line in result.lines if line["type"] == "summary"]
     assert {summary["exit_status"] for summary in summaries} == {0}
     assert len({summary["started"] for summary in summaries}) == len(summaries)

@@ -1,8 +1,9 @@
-"""`fleet demo` itself: real subprocesses of fleet against the example farm."""
+"""`fleet demo` itself: real subprocesses of fleet against the example farm; the screen in README.md is of one."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.markdown import pages
 from fleet.demo import demo
 from fleet.demo.example import BUSY, SERVERS, example_farm
 
@@ -43,6 +45,25 @@ def test_every_command_behaves_and_nothing_is_left(temporary: Path, monkeypatch:
     assert "management-busy" in text
     assert "connect-refused" in text
     assert list(temporary.iterdir()) == []
+    assert shown_otherwise(text) == []
+
+
+def shown_otherwise(printed: str) -> list[str]:
+    """The lines of the screen in README.md that the demo does not print, apart from numbers."""
+    blocks = [block for block in pages()["README.md"].blocks if block.language == "console"]
+    shown = [line for block in blocks for line in block.text.split("\n")]
+    assert len(shown) > 15
+    lines = {masked(line) for line in printed.split("\n")}
+    return [line for line in shown if masked(line) not in lines]
+
+
+def masked(line: str) -> str:
+    """The line without what differs from run to run: sizes, numbers, the width of columns."""
+    return re.sub(r"\d+", "N", re.sub(r"[\d.]+ ([KMGT]i)?B\b", "SIZE", " ".join(line.split())))
+
+
+def test_the_masks_leave_words() -> None:
+    assert masked("edge-1   CONNECTED  12d 3h   7.6 GiB") == "edge-N CONNECTED Nd Nh SIZE"
 
 
 @pytest.mark.parametrize(

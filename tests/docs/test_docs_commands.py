@@ -56,9 +56,9 @@ CLOSED_EARLY = Typed((0, 130))
 
 SHOWN: Mapping[str, Mapping[str, str]] = {
     "README.md": {
-        "fleet status --all": "tests/docs/test_docs_readme.py",
-        "fleet kill Test-Client": "tests/docs/test_docs_readme.py",
-        "fleet verb 4 -l eu --yes": "tests/docs/test_docs_readme.py",
+        "fleet status --all": "tests/demo/test_demo_demo.py",
+        "fleet kill Test-Client": "tests/demo/test_demo_demo.py",
+        "fleet verb 4 -l eu --yes": "tests/demo/test_demo_demo.py",
         "fleet exec 'verb' 'mute' -l eu": "tests/docs/test_docs_commands.py",
         "fleet console edge-1": "tests/cli/test_cli_console.py",
     },

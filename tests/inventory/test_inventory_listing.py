@@ -80,9 +80,7 @@ def test_what_is_listed(tmp_path: Path) -> None:
     hostvars = document["_meta"]["hostvars"]
     eu = {"ssh_hardening_x": True, "site": 15, "up": True, "note": "on", "at": "2026-01-01", "size": 1.5, "bad": "="}
     way = {"ssh_user": "ops", "ansible_user": "ops"}
-    assert hostvars["edge-1"] == {
-        "ansible_group_priority": 5, **eu, **way, "management": "127.0.0.1:7505",
-    }  # fmt: skip
+    assert hostvars["edge-1"] == {**eu, **way, "management": "127.0.0.1:7505"}
     assert hostvars["edge-3"]["db"] == {"user": "u"}
     assert hostvars["edge-3"]["l"] == [1]
     assert "e" not in hostvars["edge-3"]
@@ -181,6 +179,8 @@ def test_an_inventory_without_servers(tmp_path: Path) -> None:
         ("0x1f", 31),
         ("=", "="),
         ("2026-02-31", "2026-02-31"),
+        ("2026-11-22T01:02:03Z", "2026-11-22T01:02:03+00:00"),
+        ("2026-11-22 01:02:03", "2026-11-22T01:02:03"),
         ("1e400", "1e400"),
         ("1.", 1.0),
         ("no", False),

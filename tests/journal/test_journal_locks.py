@@ -74,7 +74,10 @@ async def test_the_holder_is_named(folder: Path, holder: subprocess.Popen[str]) 
         f"another run of fleet holds this server's management port: pid {holder.pid} ("
     )
     assert ", 'fleet log --follow -l eu', since " in caught.value.message
-    assert caught.value.hint == "wait longer with --lock-timeout 5m, or end it"
+    assert caught.value.hint == (
+        "wait longer with --lock-timeout 5m, or end it; one that asks again and again (top, metrics, collect, --watch) "
+        "lets go by itself: try again"
+    )
 
 
 async def test_others_are_free(folder: Path, holder: subprocess.Popen[str]) -> None:

@@ -165,7 +165,7 @@ async def test_routes_with_networks_and_cached_ones() -> None:
     answer = await perform(status.ROUTES, Peer(SimulatedDaemon("2.7.6", clients=clients)))
     rows = [(row[0], row[1], row[-1]) for row in status.ROUTES.rows(answer.value)]
     assert rows == [
-        ("10.8.0.2", "a", "no"), ("10.55.0.0/24", "a", "no"), ("10.8.0.7", "a", "yes"), ("10.8.0.3", "b", "no"),
+        ("10.8.0.2", "a", False), ("10.55.0.0/24", "a", False), ("10.8.0.7", "a", True), ("10.8.0.3", "b", False),
     ]  # fmt: skip
     assert {"time", "routes", "problems"} == set(status.ROUTES.result(answer.value))  # type: ignore[call-overload]  # a dict
 

@@ -115,6 +115,41 @@ async def test_one_that_hangs_delays_nobody_and_is_late(listen: Listen) -> None:
     assert statuses(well) == ["ok", "ok"]
 
 
+async def test_one_that_fails_is_left_alone_for_as_long_as_that_took(listen: Listen) -> None:
+    hanging = ManagementServer(SimulatedDaemon())
+    servers = await local(listen, ManagementServer(SimulatedDaemon()), hanging)
+    await hanging.occupy()
+    told: list[Sample[Any]] = []
+    async with asking(servers, reply_timeout=0.3, on_sample=told.append) as rounds:
+        resting = await until(rounds, lambda latest: "left alone" in latest.late.get("edge-1", ""))
+        assert statuses(resting) == ["ok", "unreachable"]
+        await eventually(lambda: sum(sample.server.name == "edge-1" for sample in told) >= 3)
+        well = [sample for sample in told if sample.server.name == "edge-0"]
+        first, second, third = [sample for sample in told if sample.server.name == "edge-1"][:3]
+        for earlier, later in ((first, second), (second, third)):
+            began = later.at - later.outcome.elapsed
+            assert began - earlier.at > 0.9 * earlier.outcome.elapsed
+        assert sum(first.at < sample.at < second.at for sample in well) > 2
+
+
+async def test_somebody_in_a_hurry_does_not_wait_for_the_rest(listen: Listen) -> None:
+    servers = await local(listen, ManagementServer(SimulatedDaemon()))
+    told: list[Sample[Any]] = []
+
+    async def perform(_conversation: Conversation) -> None:
+        if not told:
+            await asyncio.sleep(600)
+
+    async with asking(servers, perform=perform, host_timeout=0.5, on_sample=told.append) as rounds:
+        await until(rounds, lambda latest: "left alone" in latest.late.get("edge-0", ""))
+        rounds.hurry("edge-0")
+        assert rounds.phase_of("edge-0") is not None
+        await eventually(lambda: len(told) == 2)
+    first, second = told
+    assert (first.outcome.status, second.outcome.status) == ("unreachable", "ok")
+    assert second.at - first.at < first.outcome.elapsed
+
+
 async def test_an_old_answer_of_one_that_is_late_stays_and_is_said_to_be_late(listen: Listen) -> None:
     managed = ManagementServer(SimulatedDaemon())
     servers = await local(listen, managed)

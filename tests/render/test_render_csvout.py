@@ -23,8 +23,8 @@ def read(text: str) -> list[list[str]]:
 
 
 def test_the_header_has_the_keys_of_the_json() -> None:
-    assert csv_header(COLUMNS, [0, 1, 2]) == "server,bytes_in,virtual_address\r\n"
-    assert csv_header(COLUMNS, [2, 0]) == "virtual_address,server\r\n"
+    assert csv_header(COLUMNS, [0, 1, 2]) == "server,bytes_in,virtual_address\n"
+    assert csv_header(COLUMNS, [2, 0]) == "virtual_address,server\n"
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_control_characters_before_a_formula_are_seen(text: str) -> None:
 
 def test_quotes_and_commas_are_kept() -> None:
     rows = [('Doe, "Jane"', 1, "a;b"), ("", 2, None)]
-    assert csv_rows(rows, [0, 1, 2]) == '"Doe, ""Jane""",1,a;b\r\n,2,\r\n'
-    assert csv_rows([("", 2, None)], [0]) == '""\r\n'
+    assert csv_rows(rows, [0, 1, 2]) == '"Doe, ""Jane""",1,a;b\n,2,\n'
+    assert csv_rows([("", 2, None)], [0]) == '""\n'
 
 
 @given(st.lists(st.tuples(st.text(), st.integers(), st.text()), min_size=1))
 def test_a_record_is_a_line_and_reads_back(rows: list[tuple[str, int, str]]) -> None:
     text = csv_rows(rows, [0, 1, 2])
-    assert text.count("\n") == text.count("\r\n") == len(rows)
+    assert (text.count("\n"), "\r" in text) == (len(rows), False)
     for record, (first, number, last) in zip(read(text), rows, strict=True):
         assert record[1] == str(number)
         assert [record[0].removeprefix("'"), record[2].removeprefix("'")] == [

@@ -53,7 +53,7 @@ def check(text: str, words: Sequence[str] = ()) -> None:
             values = [json.loads(text)]
         except ValueError:
             return  # cut off, or text of a daemon
-    command = _command(values, words)
+    command = _command(values, [part for word in words for part in word.split()])  # a shell has them in one word
     found = [fault for value in values if (fault := faults(_reference(value, command), value))]
     assert not found, "\n".join(found)
 

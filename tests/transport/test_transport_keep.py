@@ -14,7 +14,7 @@ from fleet.transport import SSHOptions, Transport, connector, resolve
 from fleet.transport.pool import MAX_IDLE
 from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh
 
-KEPT = replace(OPTIONS, keep=True)
+KEPT = replace(OPTIONS, keep=True, connect_timeout=30.0)  # many handshakes at once take their time
 
 
 async def ask(transport: Transport, server: Server) -> bytes:

@@ -71,6 +71,28 @@ def test_by_day(three_days: Database) -> None:
     assert sum(row.bytes_total for row in made.rows) == sum(row.bytes_total for row in report(three_days).rows)
 
 
+def test_rows_with_bytes_of_before_the_first_sample_are_marked(three_days: Database) -> None:
+    assert [row.first_sample for row in report(three_days, By.DAY, range=DAYS).rows] == [True, False, False]
+    hours = [row for row in report(three_days, By.HOUR, range=DAYS).rows if row.bytes_total]
+    assert [row.first_sample for row in hours] == [True] + [False] * 11
+    clients = report(three_days, range=DAYS).rows
+    assert [(row.key, row.first_sample) for row in clients] == [("alice", True), ("bob", True), (None, False)]
+    assert all(row.first_sample for row in report(three_days, By.SERVER, range=DAYS).rows)
+    today = Range(since(MIDNIGHT), since(MIDNIGHT + timedelta(days=1)))
+    assert not any(row.first_sample for row in report(three_days, range=today).rows)
+    assert not any(row.first_sample for row in report(three_days, who="nobody", range=DAYS).rows)
+
+
+def test_a_session_that_came_later_marks_nothing(database: Database) -> None:
+    daemon = Counting()
+    add(database, daemon.sample(database))
+    daemon.time += timedelta(minutes=5)
+    daemon.transfer(daemon.connect("alice"), 7, 7)
+    add(database, daemon.sample(database))
+    (row,) = report(database).rows
+    assert (row.bytes_total, row.first_sample) == (14, False)
+
+
 def test_by_month_and_hour(three_days: Database) -> None:
     (month,) = report(three_days, By.MONTH, range=DAYS).rows
     assert month.key == datetime(2026, 11, 1, tzinfo=UTC)
