@@ -147,7 +147,8 @@ class Collecting:
             async with rounds:
                 while (ended := await _next(rounds, over)) is not None:
                     outcomes = self._record([*_fresh(ended, seen)])
-                    if not teller.tell(ended, outcomes, self._failed):
+                    # In a thread: a reader that pauses must not keep the servers of the next round from being let go.
+                    if not await asyncio.to_thread(teller.tell, ended, outcomes, self._failed):
                         break
         teller.end(self._path)
         return teller.exit_status
@@ -214,6 +215,7 @@ class _Teller:
         self._options = options
         self._target = target
         self._said = ""
+        self._known: dict[str, Outcome[Answer[Counters]]] = {}  # of each server what was seen last: one may rest
         self._rounds = self._samples = self._missed = 0
         self._begun = time.monotonic()
         self.exit_status = EXIT_INTERRUPTED
@@ -223,16 +225,18 @@ class _Teller:
         self._rounds += 1
         self._samples += sum(outcome.value is not None for outcome in outcomes)
         self._missed += sum(map(_is_missed, outcomes))
+        self._known.update((outcome.server.name, outcome) for outcome in outcomes)
+        known = [self._known[name] for name in ended.samples if name in self._known]
         report = Report(
             self._operation.name,
             self._target.args,
             ended.started,
             ended.elapsed,
-            tuple(outcomes),
+            tuple(known),
             answer_status=EXIT_FAILED if failed else EXIT_OK,
         )
         self.exit_status = report.exit_status
-        self._say(outcomes, failed)
+        self._say(known, failed)
         if self._options.output is not OutputFormat.NDJSON:
             return True
         lines = [ndjson_server(outcome, self._result) for outcome in outcomes]

@@ -235,6 +235,7 @@ def test_every_goes_on_and_tells_of_each_round(two: Fleet) -> None:
     assert len(summaries) >= 2
     assert {line["name"] for line in run.lines if line["type"] == "server"} == {"edge-1", "edge-2", "down"}
     assert run.err.count("connect-refused: down") == 1  # what is no news is not told again
+    assert "answer again" not in run.err  # also while it is left alone for a moment
     assert f"{len(summaries)} rounds recorded in" in run.err
     assert sum(received(two).values()) == 1001
 
@@ -248,9 +249,12 @@ def test_every_says_nothing_on_stdout_unless_asked(two: Fleet) -> None:
 
 def test_two_collectors_and_a_kill(two: Fleet) -> None:
     """One goes on in its own process until it is killed, another runs now and then: nothing is counted twice."""
-    with two.spawn("collect", "edge-*", "--every", "20ms", "-o", "ndjson") as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    told = two.folder / "told"
+    with (
+        told.open("wb") as stdout,  # not a pipe, which fills up
+        two.spawn("collect", "edge-*", "--every", "20ms", "-o", "ndjson", stdout=stdout) as process,
+    ):
+        wait_until(lambda: told.stat().st_size > 0)
         for _ in range(8):
             transfer(two, "edge-1", "alice", 100)
             assert two("collect", "edge-*").status == 0

@@ -204,7 +204,7 @@ class VPN:
                 *self._tls(credentials),
                 management.directive,
                 *directives,
-                "management-log-cache 300",
+                "management-log-cache 2000",
                 "verb 3",
                 f"log {log}",
             ],
