@@ -130,8 +130,9 @@ def result_of(key: HostKey, place: str | None, *, written: bool) -> TrustedKey:
     return TrustedKey(key.entry, key.type, key.fingerprint, done, place, key.expected if changed else ())
 
 
-async def _nothing(_conversation: Conversation) -> Answer[Trusted]:
-    raise NotImplementedError("trust asks no daemon")
+async def _asked_too_late(_conversation: Conversation) -> Answer[Trusted]:
+    """Host keys come before any conversation with a daemon: whoever performs this like other operations is wrong."""
+    raise RuntimeError("host keys are fetched by fleet.transport.host_keys, not in a conversation")
 
 
 def _row(value: Trusted) -> Row:
@@ -140,7 +141,7 @@ def _row(value: Trusted) -> Row:
 
 TRUST: Operation[Trusted] = Operation(
     "trust",
-    _nothing,
+    _asked_too_late,
     (
         Column("host"),
         Column("type"),
