@@ -416,7 +416,7 @@ class _Unlocking:
         Raises:
             CommandFailedError: the daemon answered ERROR; its words without the secret.
         """
-        replies = await _whole(self._conversation.ask(*lines))
+        replies = await _whole(partial(self._conversation.ask, *lines))
         for reply in replies:
             if reply.error is not None:
                 raise CommandFailedError(self._without_secret(reply.error))
@@ -464,9 +464,22 @@ class _Unlocking:
         return None
 
 
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; a cancellation is held back until it is done. The work has a clock of its own."""
-    task = asyncio.ensure_future(work)
+async def _whole(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The work's result; a cancellation is held back until it is done. The work has a clock of its own.
+
+    What has not begun when it is cancelled does not begin: the server has its outcome by then, and a change that is
+    sent behind it would be told by nobody.
+    """
+    caller = asyncio.current_task()
+    assert caller is not None  # noqa: S101 - for mypy: a coroutine runs in a task
+    before = caller.cancelling()  # what is put back is put back by one that was cancelled
+
+    async def begin() -> T:
+        if caller.cancelling() > before:
+            raise asyncio.CancelledError
+        return await work()
+
+    task = asyncio.ensure_future(begin())
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fleet.inventory.model import Server, UnixEndpoint
 from fleet.transport import Transport
 from lab.processes import descendants
 from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh, until
+from support.steps import Steps, open_sockets
 
 MAX_STEPS = 2000
 EACH = 60
@@ -24,31 +24,6 @@ EACH = 60
 
 SLOW = pytest.mark.timeout(600)  # some hundred runs; seconds, but on a busy machine minutes
 Scene = Callable[[], contextlib.AbstractAsyncContextManager[tuple[list[Server], Callable[[], Awaitable[None]]]]]
-
-
-class Steps(selectors.DefaultSelector):
-    """Counts the turns of the loop, and does something after so many: waiting for a thread or a packet is one turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: int | None = None
-        self.then: Callable[[], object] = bool
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self.left == 0:
-            self.left, timeout = None, 0
-            self.then()
-        elif self.left is not None:
-            self.left -= 1
-        return super().select(timeout)
-
-
-def open_sockets() -> int:
-    count = 0
-    for file in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the folder's own descriptor is gone by then
-            count += str(file.readlink()).startswith("socket:")
-    return count
 
 
 async def one_run(servers: list[Server]) -> None:
@@ -88,7 +63,7 @@ async def cancel_at_every_step(steps: Steps, scene: Scene) -> int:
 
 def cancelled(scene: Scene, at_least: int, caplog: pytest.LogCaptureFixture) -> None:
     steps = Steps()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(steps)) as runner:
+    with asyncio.Runner(loop_factory=steps.loop) as runner:
         assert runner.run(cancel_at_every_step(steps, scene)) >= at_least
         gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
