@@ -158,13 +158,13 @@ class _ForATime(Generic[T]):
         self._settle_failures()
 
     def _took(self, outcome: Outcome[Answer[Temporary[T]]]) -> None:
-        """Keeps what a server has to get back; also where it may have been told, and nobody knows."""
+        """Keeps what a server has to get back; also where it was told, or may have been, and the run was broken off."""
         name = outcome.server.name
         self._outcomes[name] = outcome
         answer = outcome.value or outcome.partial
         if answer is None or answer.value.before == answer.value.now:
             return
-        if outcome.value is not None or outcome.sent is not None:
+        if outcome.value is not None or outcome.sent is not None or outcome.confirmed:
             self._owed[name] = answer.value
 
     async def _pause(self, interrupts: Interrupts) -> None:

@@ -226,6 +226,7 @@ async def listening(server: ManagementServer, path: Path | None = None) -> Async
         task = asyncio.ensure_future(server.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        task.add_done_callback(lambda _task: writer.close())  # one that was cancelled before it began has not
 
     endpoint: ManagementEndpoint
     if path is None:
@@ -239,6 +240,8 @@ async def listening(server: ManagementServer, path: Path | None = None) -> Async
     finally:
         listener.close()
         server.daemon.shut_down()
+        for _ in range(3):
+            await asyncio.sleep(0)  # turns of the loop that a connection takes from being accepted to its task
         await cancel(tasks)
         await listener.wait_closed()
 
