@@ -350,9 +350,10 @@ class Driver(Generic[T]):
 
 def _fate(outcome: Outcome[Answer[T]]) -> Fate:
     """What became of a server."""
-    if outcome.sent is not None:
-        return Fate.UNCONFIRMED
-    if not outcome.attempted or isinstance(outcome.error, InterruptedRunError):
+    interrupted = isinstance(outcome.error, InterruptedRunError)
+    if outcome.sent is not None or (interrupted and outcome.confirmed):
+        return Fate.UNCONFIRMED  # also where it was answered, and broken off before its effect was looked for
+    if not outcome.attempted or interrupted:
         return Fate.NOT_ATTEMPTED  # nothing was sent
     return {"ok": Fate.DONE, "unreachable": Fate.UNREACHABLE}.get(outcome.status, Fate.FAILED)
 

@@ -251,6 +251,7 @@ class _Run:
             answer if driver.error is None else None,
             driver.error,
             sent=driver.sent,
+            confirmed=driver.confirmed,
             warnings=tuple(driver.warnings),
             partial=None if driver.error is None else answer,
         )

@@ -69,6 +69,7 @@ class Driver:
         result: what was done, and where everybody was seen last.
         error: what ended it, or None.
         sent: a change that was sent and never confirmed, or None.
+        confirmed: of what was broken off, the changes that were done before.
         interrupted: the operator broke it off.
         warnings: what the operator should know beside that.
         raw: the daemon's own words.
@@ -104,6 +105,7 @@ class Driver:
         self.result = self._draining.result()
         self.error: ServerError | None = None
         self.sent: str | None = None
+        self.confirmed: tuple[str, ...] = ()
         self.interrupted = False
         self.warnings: list[str] = []
         self.raw = ""
@@ -186,7 +188,7 @@ class Driver:
         )
         (outcome,) = asked.outcomes
         self.interrupted = asked.interrupted
-        self.error, self.sent = outcome.error, outcome.sent
+        self.error, self.sent, self.confirmed = outcome.error, outcome.sent, outcome.confirmed
         self.warnings += [warning for warning in outcome.warnings if warning not in self.warnings]
         if outcome.value is not None:
             self.raw += outcome.value.raw

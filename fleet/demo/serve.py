@@ -238,10 +238,10 @@ async def listening(server: ManagementServer, path: Path | None = None) -> Async
     try:
         yield endpoint
     finally:
+        for _ in range(3):
+            await asyncio.sleep(0)  # turns from a connection to its task: asyncio loses one of a listener that closes
         listener.close()
         server.daemon.shut_down()
-        for _ in range(3):
-            await asyncio.sleep(0)  # turns of the loop that a connection takes from being accepted to its task
         await cancel(tasks)
         await listener.wait_closed()
 
