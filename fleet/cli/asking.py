@@ -195,8 +195,9 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        with suppress(KeyboardInterrupt):  # every outcome is there, and will be shown
+            for number in reversed(self._signals):  # Ctrl-C is the first of them
+                signal.signal(number, self._before[number])
 
     @property
     def came(self) -> bool:

@@ -19,9 +19,9 @@ from fleet.cli.draining import Driver, Wish
 from fleet.cli.options import Options, duration, with_options
 from fleet.cli.output import output_for, say
 from fleet.cli.rolling import alone
-from fleet.cli.run import end_refused, finish, open_journal, run
+from fleet.cli.run import finish, left_text, open_journal, recorded, run
 from fleet.engine import EXIT_FAILED, EXIT_OK, Outcome, Report
-from fleet.errors import CommandFailedError, InterruptedRunError, RefusedError, UsageError
+from fleet.errors import CommandFailedError, InterruptedRunError, UsageError
 from fleet.inventory.model import Server
 from fleet.operations.capacity import group_of
 from fleet.operations.cordon import UNCORDON
@@ -165,15 +165,12 @@ class _Run:
 
     def _drain(self) -> int:
         journal = open_journal(self._operation, (self._server,), self._options, self._target)
-        with Interrupts() as interrupts:
+        with recorded(journal), Interrupts() as interrupts:
+            interrupts.leave_with(partial(left_text, journal))
             driver = Driver(
                 self._server, self._neighbours, self._wish, self._options, journal=journal, interrupts=interrupts
             )
-            try:
-                asyncio.run(alone(self._options, interrupts, driver.run))
-            except (RefusedError, InterruptedRunError) as error:
-                end_refused(journal, error)
-                raise
+            asyncio.run(alone(self._options, interrupts, driver.run))
             outcome = self._outcome(driver)
             report = self._report(outcome, interrupted=driver.interrupted)
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")

@@ -16,7 +16,7 @@ from fleet.cli.choosing import Target, admit, load_inventory
 from fleet.cli.consent import Foresight, clients_of, confirm, effect, foresee, must_ask, somebody
 from fleet.cli.options import Options, WhenUnreachable
 from fleet.cli.output import Output, error_style, output_for, say
-from fleet.cli.run import finish, open_journal, run
+from fleet.cli.run import finish, left_text, open_journal, run
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import EXIT_REFUSED, Outcome, Report, Work
 from fleet.errors import InterruptedRunError, RefusedError, UsageError
@@ -255,6 +255,7 @@ async def _recorded(
         RefusedError: nothing was sent.
     """
     journal = open_journal(plan.operation, plan.servers, plan.options, plan.target)
+    interrupts.leave_with(partial(left_text, journal))
     try:
         report = await _driven(plan, output, interrupts, person, journal)
     except (RefusedError, asyncio.CancelledError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -71,13 +72,10 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
         return perform(preview_of(operation), servers, options, target)
     agree(operation, servers, options)
     journal = open_journal(operation, servers, options, target)
-    try:
+    with recorded(journal):
         if watched:
             return watch(operation, servers, options, target, ending=ending or Ending(), journal=journal)
         return perform(operation, servers, options, target, ending=ending, journal=journal)
-    except RefusedError as error:
-        end_refused(journal, error)
-        raise
 
 
 def perform(
@@ -99,6 +97,8 @@ def perform(
     ending = ending or Ending()
     started, begun = datetime.now(UTC), time.monotonic()
     with Interrupts() as interrupts:
+        if journal is not None:
+            interrupts.leave_with(partial(left_text, journal))
         keep = ending != Ending()  # otherwise nobody wants the values of outcomes that are written
         listen = None if ending.settle else partial(_show, operation, output, keep=keep)
         asked = ask(operation, servers, options, interrupts, journal=journal, listen=listen)
@@ -127,7 +127,8 @@ def perform(
     if any(hasattr(value, "clients") for value in values):
         from fleet.cli.remembered import remember_clients  # noqa: PLC0415 - only for answers that name clients
 
-        remember_clients(values)
+        with suppress(KeyboardInterrupt):  # the run is over, and has told all that it did
+            remember_clients(values)
     return status
 
 
@@ -174,6 +175,35 @@ def open_journal(operation: Named, servers: Sequence[Server], options: Options, 
         syslog=options.syslog,
         environ=os.environ,
     )
+
+
+@contextmanager
+def recorded(journal: Journal) -> Iterator[None]:
+    """Sees to the record of a run that is broken off, and to what is said of it.
+
+    Raises:
+        RefusedError: as the block; nothing was sent to any server.
+        InterruptedRunError: Ctrl-C where it is no signal to the servers' work, which is done or has not begun.
+    """
+    try:
+        yield
+    except (RefusedError, InterruptedRunError) as error:
+        end_refused(journal, error)
+        raise
+    except KeyboardInterrupt as error:
+        what = "interrupted; what was sent is on record" if journal.has_sent else "interrupted before anything was sent"
+        broken = InterruptedRunError(what, hint=_record_of(journal) if journal.has_sent else None)
+        end_refused(journal, broken)
+        raise broken from error
+
+
+def left_text(journal: Journal) -> str:
+    """The last words of a run that is left at once: where it stands what was sent, if anything was."""
+    return f"left at once; what was sent is on record: {_record_of(journal)}" if journal.has_sent else ""
+
+
+def _record_of(journal: Journal) -> str:
+    return f"fleet history show {journal.run_id}"
 
 
 def end_refused(journal: Journal, error: FleetError) -> None:

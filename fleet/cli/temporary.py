@@ -18,9 +18,9 @@ from fleet.cli.choosing import Target, admit
 from fleet.cli.consent import agree
 from fleet.cli.options import Options, duration
 from fleet.cli.output import error_style, output_for, say
-from fleet.cli.run import end_refused, finish, open_journal, perform
+from fleet.cli.run import finish, open_journal, perform, recorded
 from fleet.engine import FanOut, Outcome, Report
-from fleet.errors import RefusedError, ServerError, UnreachableError, UsageError
+from fleet.errors import ServerError, UnreachableError, UsageError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
 from fleet.operations.operation import Answer, Operation
@@ -73,11 +73,8 @@ def run_for(setting: Setting[T], value: T, text: str, options: Options, target: 
     agree(operation, servers, options)
     journal = open_journal(operation, servers, options, target)
     job = _ForATime(setting, value, servers, options, journal=journal, seconds=seconds)
-    try:
+    with recorded(journal):
         return job.run(target)
-    except RefusedError as error:
-        end_refused(journal, error)
-        raise
 
 
 class _ForATime(Generic[T]):

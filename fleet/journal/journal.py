@@ -26,7 +26,12 @@ _SYNC_AFTER = 1.0  # seconds that a line of the audit may not be on the disk yet
 
 
 class Journal:
-    """What is kept of one run. Made by `begin`; nothing but that raises."""
+    """What is kept of one run. Made by `begin`; nothing but that raises.
+
+    Attributes:
+        run_id: the name of the run in the history; empty where nothing is kept.
+        has_sent: a change was written to a daemon, or was just about to be.
+    """
 
     def __init__(self, run: RunFile | None, audit: Audit | None, head: Mapping[str, object]) -> None:
         self.run_id = "" if run is None else run.run_id
@@ -35,8 +40,10 @@ class Journal:
         self._head = head
         self._begun = time.monotonic()
         self._sent: dict[str, list[str]] = {}
+        self.has_sent = False
         self._timer: asyncio.TimerHandle | None = None
         self._problem = ""
+        self._ended = False
 
     @classmethod
     def begin(
@@ -109,6 +116,7 @@ class Journal:
 
     def sent(self, attempt: Attempt) -> None:
         """Writes down a change that goes out right after this."""
+        self.has_sent = True
         if self._run is None or attempt.sent is None:
             return
         name = attempt.server.name
@@ -143,15 +151,16 @@ class Journal:
         self._sync_soon()
 
     def end(self, exit_status: int, *, interrupted: bool) -> str | None:
-        """Writes down how the run ended. On return all of a change is on the disk.
+        """Writes down how the run ended, the first time. On return all of a change is on the disk.
 
         Returns:
             What could not be written, as a sentence, or None.
         """
         if self._timer is not None:
             self._timer.cancel()
-        if self._run is None:
+        if self._run is None or self._ended:
             return None
+        self._ended = True
         elapsed = round(time.monotonic() - self._begun, 3)
         with self._survived():
             self._run.end({"type": "end", "exit_status": exit_status, "elapsed": elapsed, "interrupted": interrupted})

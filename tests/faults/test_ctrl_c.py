@@ -9,6 +9,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -19,7 +21,8 @@ from typing import Any
 import pytest
 
 from cli.conftest import fleet
-from cli.harness import Fleet, FarmThread, Result, daemon
+from cli.harness import TIMEOUT, FarmThread, Fleet, Result, daemon
+from fleet.cli import remembered
 from fleet.demo.daemon import SimulatedDaemon
 from fleet.demo.farm import Farm
 from fleet.demo.serve import ManagementServer, listening
@@ -168,3 +171,71 @@ def check(result: Result, daemons: list[SimulatedDaemon], commands: tuple[str, .
         assert done <= told(server), (where, done, server, result.err)
     if "--for" in where:
         assert all(one.verb == 3 for one in daemons), (where, servers, result.err)
+
+
+# Between the turns
+
+
+def test_ctrl_c_when_all_is_said(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows a run is of no use to whoever waits; it is not told as a run in which nothing was sent."""
+    local.start(daemon("2.6.14", ["alice"]))
+    monkeypatch.setattr(remembered, "remember_common_names", lambda _names: sigint())
+    result = local.fleet("kill", "alice", "--json")
+    assert (result.status, result.document["servers"][0]["result"]["killed"]) == (0, 1)
+    assert "interrupted" not in result.err
+
+
+def test_ctrl_c_right_behind_the_last_outcome(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the handlers of before are put back: the outcomes are there, and are shown."""
+    local.start(daemon("2.6.14"))
+    put = signal.signal
+    came = []
+
+    def put_back(number: int, handler: Any) -> Any:
+        before = put(number, handler)
+        if number == signal.SIGINT and handler is signal.default_int_handler and not came:
+            came.append(number)
+            sigint()
+        return before
+
+    monkeypatch.setattr(signal, "signal", put_back)
+    result = local.fleet("verb", "4", "--all", "--yes", "--json")
+    assert came
+    assert (result.status, result.document["servers"][0]["status"]) == (0, "ok")
+
+
+def test_a_ctrl_c_that_nobody_took_tells_where_to_look(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.start(daemon("2.6.14"))
+    monkeypatch.setattr("fleet.cli.run.finish", lambda _report, _output: sigint())
+    result = local.fleet("verb", "4", "--all", "--yes")
+    assert result.status == 130
+    assert result.err.startswith("interrupted; what was sent is on record")
+    shown = local.fleet("history", "show", result.err.split()[-1], "--json").document
+    assert shown["servers"][0]["sent"] == ["verb 4"]
+    assert shown["exit_status"] == 0
+
+
+def test_the_second_ctrl_c_tells_where_to_look(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one ends the work; here what comes then does not end, so that there is a second one."""
+    local.start(daemon("2.6.14"))
+    code = (
+        "import signal, sys, time\n"
+        "from fleet.cli.main import run\n"
+        "from fleet.journal.journal import Journal\n"
+        "def stuck(self, status, *, interrupted):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "Journal.end = stuck\n"
+        "sys.exit(run(['verb', '4', '--all', '--yes']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=local.fleet.child_environment(), cwd=local.fleet.folder, stderr=subprocess.PIPE
+    ) as process:
+        _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    *_, run_id = err.decode().split()
+    assert err.decode().splitlines()[-1] == f"left at once; what was sent is on record: fleet history show {run_id}"
+    shown = local.fleet("history", "show", run_id, "--json").document
+    assert shown["state"] == "killed"
+    assert shown["servers"][0]["sent"] == ["verb 4"]
