@@ -6,66 +6,24 @@ To the operator (stdout, stderr and exit status) and to the audit; and nothing i
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.conftest import fleet
-from cli.harness import TIMEOUT, FarmThread, Fleet, Result, daemon
+from cli.harness import TIMEOUT, Result, daemon
+from faults.local import Local, changed, sent_by_audit
 from fleet.cli import remembered
 from fleet.demo.daemon import SimulatedDaemon
-from fleet.demo.farm import Farm
-from fleet.demo.serve import ManagementServer, listening
-from fleet.inventory.model import ManagementEndpoint
-from fleet.journal.places import state_folder
 from support.steps import Steps
 
-__all__ = ["fleet"]
-
 MAX_STEPS = 500
-
-
-@dataclass
-class Local:
-    """fleet, and daemons of this machine that it asks without SSH."""
-
-    fleet: Fleet
-    stack: AsyncExitStack
-
-    def start(self, *daemons: SimulatedDaemon) -> None:
-        """Daemons named a, b, c, as if nothing had been before."""
-        thread = self.fleet.thread
-        assert thread is not None
-
-        async def begin() -> list[ManagementEndpoint]:
-            await self.stack.aclose()
-            return [await self.stack.enter_async_context(listening(ManagementServer(one))) for one in daemons]
-
-        endpoints = thread.do(begin())
-        hosts = "".join(f"    {name}: {{management: '{at}'}}\n" for name, at in zip("abc", endpoints, strict=False))
-        self.fleet.inventory(f"all:\n  vars: {{connection: local}}\n  hosts:\n{hosts}")
-
-    def stop(self) -> None:
-        assert self.fleet.thread is not None
-        self.fleet.thread.do(self.stack.aclose())
-
-
-@pytest.fixture
-def local(fleet: Fleet) -> Iterator[Local]:
-    fleet.thread = FarmThread(Farm(), fleet.folder / "farm")
-    local = Local(fleet, AsyncExitStack())
-    yield local
-    local.stop()
 
 
 @dataclass
@@ -95,15 +53,6 @@ class Cut:
 
 def sigint() -> None:
     signal.raise_signal(signal.SIGINT)
-
-
-def audit() -> list[dict[str, Any]]:
-    path = state_folder(os.environ) / "audit.ndjson"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def changed(one: SimulatedDaemon, commands: tuple[str, ...]) -> Counter[str]:
-    return Counter(text for text in one.executed if text.startswith(commands))
 
 
 def told(server: dict[str, Any]) -> Counter[str]:
@@ -152,7 +101,6 @@ def check(result: Result, daemons: list[SimulatedDaemon], commands: tuple[str, .
     assert "bug" not in result.err, (where, result)
     assert "Traceback" not in result.err, (where, result)
     assert result.status in (0, 1, 130), (where, result)
-    lines = audit()
     servers = result.document["servers"]
     if not servers:
         assert "interrupted before anything was sent" in result.err, (where, result)
@@ -160,8 +108,7 @@ def check(result: Result, daemons: list[SimulatedDaemon], commands: tuple[str, .
         return
     for server, one in zip(servers, daemons, strict=False):  # a drain is of the first one
         done = changed(one, commands)
-        sent = Counter(text for line in lines if line["server"] == server["name"] for text in line["sent"])
-        assert done <= sent, (where, done, lines)
+        assert done <= sent_by_audit(server["name"]), (where, done)
         if server["status"] == "ok":
             continue
         if (server["result"] or {}).get("put_back") == "done":
