@@ -106,6 +106,15 @@ async def _flood(reader: Reader, writer: Writer) -> None:
         await asyncio.sleep(0 if loop.time() < until else 0.1)
 
 
+async def _endless_reply(reader: Reader, writer: Writer) -> None:
+    writer.write(_GREETING)
+    await reader.read(4096)
+    while True:
+        writer.write(b"1795336588,CONNECTED\r\n" * 700)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
 async def _prompts(reader: Reader, writer: Writer) -> None:
     writer.write(b"ENTER PASSWORD:")
     while await reader.read(4096):
@@ -193,7 +202,7 @@ KINDS = (
     Kind("byte-a-second", ("reply-timeout",), waits=True, script=_byte_a_second),
     Kind("endless-line", ("protocol",), faults=Faults(reply=ReplyFault.ENDLESS_LINE)),
     # Which of the two comes first, the limit or the clock, is a matter of the machine's speed.
-    Kind("endless-reply", ("protocol", "reply-timeout"), faults=Faults(reply=ReplyFault.ENDLESS_REPLY)),
+    Kind("endless-reply", ("protocol", "reply-timeout"), script=_endless_reply),
     Kind("flood", ("reply-timeout",), waits=True, script=_flood),
     Kind("escapes", (), script=_with_status(f"{_HEADERS}{_ROW.format(EVIL, EVIL)}END\r\n")),
     Kind("row-without-end", ("protocol",), script=_with_status(_HEADERS + _ROW.format("alice", "y" * 400))),

@@ -6,11 +6,11 @@ The same for what else may happen there: the daemon ends, or the SSH connection 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,10 @@ import pytest
 
 from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import NEVER, SimulatedDaemon
-from fleet.demo.farm import Farm
 from fleet.demo.requests import passphrase
 from fleet.demo.serve import ManagementServer, listening
-from fleet.demo.workspace import write_workspace
 from fleet.engine import Attempt, FanOut, Outcome, fan_out
 from fleet.errors import InternalError
-from fleet.inventory.load import load
 from fleet.inventory.model import Server
 from fleet.journal.locks import Slots
 from fleet.operations.conversation import Access, work_on
@@ -39,6 +36,7 @@ from fleet.operations.unlock import Answers, Login, unlock
 from fleet.operations.waiting import Want, WantKind
 from fleet.operations.who import client_id, name_or_address
 from fleet.transport import SSHOptions, Transport
+from support.sshd import OPTIONS, SSHD, Home, a_server, ssh
 from support.steps import Steps, open_sockets
 
 MAX_STEPS = 400
@@ -88,9 +86,8 @@ CHANGES = (
 
 @dataclass
 class Run:
-    """What one run has said, and what the daemons have done."""
+    """What one run has said, and what the daemon has done."""
 
-    daemons: list[SimulatedDaemon]
     outcomes: list[Outcome[Any]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)  # what the journal was told before it was sent
     fan: FanOut[Any] | None = None
@@ -99,37 +96,32 @@ class Run:
         assert attempt.sent is not None
         self.told += attempt.sent.split("; ")
 
+    def interrupt(self) -> None:
+        if self.fan is not None:
+            self.fan.interrupt()
 
-def _check(run: Run, change: Change) -> None:
-    """What the daemons have done is what was told, or less."""
-    done = Counter(text for daemon in run.daemons for text in daemon.executed if text.startswith(change.commands))
-    shown = Counter(text.replace('password "Private Key" right', 'password "Private Key" [...]') for text in done.elements())
-    assert {_plain(text) for text in shown} <= {_plain(text) for text in run.told}, (shown, run.told)
-    for outcome in run.outcomes:
-        assert not isinstance(outcome.error, InternalError), outcome.error
-    if len(run.outcomes) < len(run.daemons) or all(outcome.error is None for outcome in run.outcomes):
-        return  # nobody asked for the outcomes any more; or all was done, and the value says so
-    reported = Counter(
-        _plain(text)
-        for outcome in run.outcomes
-        for text in (*outcome.confirmed, *(outcome.sent.split("; ") if outcome.sent else ()))
-    )
-    confirmed = Counter(_plain(text) for outcome in run.outcomes for text in outcome.confirmed)
-    well = sum(outcome.error is None for outcome in run.outcomes)
-    if not well:
-        assert Counter(map(_plain, shown.elements())) <= reported, (shown, reported, run.outcomes)
-    assert confirmed <= Counter(map(_plain, shown.elements())), (shown, confirmed)
+    def check(self, daemon: SimulatedDaemon, commands: tuple[str, ...]) -> None:
+        """What the daemon was told is what was told of it, or less."""
+        done = _counted(text for text in daemon.executed if text.startswith(commands))
+        assert set(done) <= set(_counted(self.told)), (done, self.told)
+        for outcome in self.outcomes:  # none, where nobody asked for it any more
+            assert not isinstance(outcome.error, InternalError), outcome.error
+            confirmed = _counted(outcome.confirmed)
+            assert confirmed <= done, (done, outcome)
+            if outcome.error is not None:
+                assert done <= confirmed + _counted((outcome.sent or "").split("; ")), (done, outcome)
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.replace('"', "").split()[:2])
+def _counted(texts: Iterable[str]) -> Counter[str]:
+    """Commands by their first two words: what follows may be a secret, which nobody is told."""
+    return Counter(" ".join(text.replace('"', "").split()[:2]) for text in texts)
 
 
-async def _one_run(servers: list[Server], options: SSHOptions, operation: Operation[Any], run: Run, locks: Path) -> None:
+async def _one_run(servers: list[Server], options: SSHOptions, change: Change, run: Run, locks: Path) -> None:
     slots = Slots(locks, "fleet test", 1.0)
     async with Transport(servers, options) as transport:
         access = Access(transport, 5.0, slots=slots, on_sent=run.sent)
-        async with fan_out(servers, work_on(access, operation.perform), host_timeout=20.0) as run.fan:
+        async with fan_out(servers, work_on(access, change.operation().perform), host_timeout=20.0) as run.fan:
             async for outcome in run.fan:
                 run.outcomes.append(outcome)
     for server in servers:  # nobody holds its lock any more
@@ -137,33 +129,46 @@ async def _one_run(servers: list[Server], options: SSHOptions, operation: Operat
             pass
 
 
-CUTS = ("interrupt", "leave", "daemon-ends")
+def _over() -> list[asyncio.Task[Any]]:
+    """Tasks of fleet's that are left."""
+    return [task for task in asyncio.all_tasks() if "/fleet/" in repr(task) and "/demo/" not in repr(task)]
 
 
-async def _cut_everywhere(steps: Steps, change: Change, cut: str, folder: Path) -> int:
+async def _cut(
+    steps: Steps, number: int, server: Server, options: SSHOptions, *, change: Change, then: Callable[[Run], object],
+    leave: bool, locks: Path,
+) -> tuple[Run, bool]:  # fmt: skip
+    """One run in which something happens after so many turns; and whether it came to its end before."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    run = Run()
+    task = asyncio.ensure_future(_one_run([server], options, change, run, locks))
+    steps.left, steps.then = number, task.cancel if leave else partial(then, run)
+    await asyncio.wait([task])
+    over, steps.left = steps.left is not None, None
+    assert (_over(), complaints) == ([], []), f"after {number} turns"
+    if not task.cancelled():
+        task.result()
+        assert len(run.outcomes) == 1
+    return run, over
+
+
+CUTS: dict[str, Callable[[SimulatedDaemon], Callable[[Run], object]]] = {
+    "interrupted": lambda _daemon: Run.interrupt,
+    "left": lambda _daemon: bool,
+    "the-daemon-ends": lambda daemon: lambda _run: daemon.shut_down(),
+}
+
+
+async def _everywhere(steps: Steps, change: Change, cut: str, locks: Path) -> int:
     before = open_sockets()
     for number in range(MAX_STEPS):
         daemon = change.daemon()
         async with listening(ManagementServer(daemon)) as endpoint:
-            run = Run([daemon])
             server = Server("edge-1", "edge-1", None, endpoint)
-            task = asyncio.ensure_future(_one_run([server], SSHOptions(), change.operation(), run, folder))
-            cuts: dict[str, Callable[[], object]] = {
-                "interrupt": lambda: run.fan and run.fan.interrupt(),
-                "leave": task.cancel,
-                "daemon-ends": daemon.shut_down,
-            }
-            steps.left, steps.then = number, cuts[cut]
-            await asyncio.wait([task])
-            over, steps.left = steps.left is not None, None
-            left = [one for one in asyncio.all_tasks() if "/fleet/" in repr(one) and "/demo/" not in repr(one)]
-        assert (left, complaints) == ([], []), f"{cut} after {number} steps"
-        if not task.cancelled():
-            task.result()
-            assert len(run.outcomes) == 1
-        _check(run, change)
+            run, over = await _cut(steps, number, server, SSHOptions(), change=change, then=CUTS[cut](daemon),
+                                   leave=cut == "left", locks=locks)  # fmt: skip
+        run.check(daemon, change.commands)
         if over:
             assert [outcome.status for outcome in run.outcomes] == ["ok"], run.outcomes
             assert open_sockets() <= before
@@ -173,9 +178,43 @@ async def _cut_everywhere(steps: Steps, change: Change, cut: str, folder: Path) 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_cut_at_every_await(change: Change, cut: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_at_every_await(change: Change, cut: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     steps = Steps()
     with asyncio.Runner(loop_factory=steps.loop) as runner:
-        assert runner.run(_cut_everywhere(steps, change, cut, tmp_path)) > 10
+        assert runner.run(_everywhere(steps, change, cut, tmp_path)) > 10
+        gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+SSH_CUTS: dict[str, Callable[[SSHD], Callable[[Run], object]]] = {
+    "interrupted": lambda _sshd: Run.interrupt,
+    "left": lambda _sshd: bool,
+    "the-connection-is-lost": lambda sshd: lambda _run: [peer.abort() for peer in list(sshd.peers)],
+}
+
+
+async def _everywhere_over_ssh(steps: Steps, change: Change, cut: str, locks: Path, home: Home) -> int:
+    async with SSHD().running() as sshd:
+        home.know(sshd.known())
+        for number in range(0, MAX_STEPS, 2):
+            daemon = change.daemon()
+            async with listening(ManagementServer(daemon)) as endpoint:
+                server = a_server("edge-1", ssh(sshd.port), endpoint)
+                run, over = await _cut(steps, number, server, OPTIONS, change=change, then=SSH_CUTS[cut](sshd),
+                                       leave=cut == "left", locks=locks)  # fmt: skip
+                await sshd.gone()
+            run.check(daemon, change.commands)
+            if over:
+                assert [outcome.status for outcome in run.outcomes] == ["ok"], run.outcomes
+                return number
+    raise AssertionError("no run came to its end")
+
+
+@pytest.mark.parametrize("cut", SSH_CUTS)
+def test_at_every_await_over_ssh(cut: str, home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    change = next(change for change in CHANGES if change.name == "exec")
+    steps = Steps()
+    with asyncio.Runner(loop_factory=steps.loop) as runner:
+        assert runner.run(_everywhere_over_ssh(steps, change, cut, tmp_path, home)) > 40
         gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]

@@ -74,7 +74,7 @@ COMMANDS = {
 }
 
 
-SLOW = ("drain", "for-a-time")
+SLOW = ("drain", "for-a-time", "in-batches", "restarts-in-batches")
 """They wait for something, and turn their loop often: each third turn is one of them."""
 
 
@@ -162,7 +162,7 @@ def test_a_ctrl_c_that_nobody_took_tells_where_to_look(local: Local, monkeypatch
     assert shown["exit_status"] == 0
 
 
-def test_the_second_ctrl_c_tells_where_to_look(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_ctrl_c_tells_where_to_look(local: Local) -> None:
     """The first one ends the work; here what comes then does not end, so that there is a second one."""
     local.start(daemon("2.6.14"))
     code = (
@@ -177,7 +177,10 @@ def test_the_second_ctrl_c_tells_where_to_look(local: Local, monkeypatch: pytest
         "sys.exit(run(['verb', '4', '--all', '--yes']))\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code], env=local.fleet.child_environment(), cwd=local.fleet.folder, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        env=local.fleet.child_environment(),
+        cwd=local.fleet.folder,
+        stderr=subprocess.PIPE,
     ) as process:
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
