@@ -80,10 +80,21 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file up to the first line whose quote has no other half, and what is wrong there."""
+    """A file up to the first line whose quote has no other half, and what is wrong there.
+
+    Attributes:
+        is_plain: nothing in it can run a program or look for files.
+    """
 
     blocks: list[_Block]
     broken: tuple[int, str] | None
+    is_plain: bool
+
+
+def _is_plain(blocks: Sequence[_Block]) -> bool:
+    options = {block.condition.option for block in blocks if block.condition is not None}
+    options |= {line.option for block in blocks for line in block.lines}
+    return not options & {"match", "include"}
 
 
 class Files:
@@ -107,6 +118,29 @@ class Files:
             return self._read[path]
 
 
+class WouldBlockError(Exception):
+    """A file has to be read, or a program run, which may take any time."""
+
+
+class ReadFiles(Files):
+    """Files that were read already, for those who must not be held up."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__()
+        self._read = files._read  # noqa: SLF001 - the same files
+
+    def read(self, path: Path) -> _File:
+        """A file, taken apart.
+
+        Raises:
+            WouldBlockError: it was not read yet, or it may run a program (`Match exec`) or look for files (`Include`).
+        """
+        file = self._read.get(path)
+        if file is None or not file.is_plain:
+            raise WouldBlockError(path)
+        return file
+
+
 def _take_apart(lines: Iterable[str]) -> _File:
     blocks = [_Block(None, None, [])]
     for number, text in enumerate(lines, 1):
@@ -116,13 +150,13 @@ def _take_apart(lines: Iterable[str]) -> _File:
         try:
             line = _line(number, stripped)
         except ValueError as exc:
-            return _File(blocks, (number, str(exc)))
+            return _File(blocks, (number, str(exc)), _is_plain(blocks))
         if line.option in _CONDITIONS:
             hosts = _Patterns(",".join(line.arguments).split(",")) if line.option == "host" else None
             blocks.append(_Block(line, hosts, []))
         elif line.option in _HANDLERS:
             blocks[-1].lines.append(line)
-    return _File(blocks, None)
+    return _File(blocks, None, _is_plain(blocks))
 
 
 def _line(number: int, text: str) -> _Line:

@@ -15,6 +15,7 @@ from fleet.transport import failures
 from fleet.transport.handshake import CLOSE_TIMEOUT, Handshake, let_go
 from fleet.transport.host_keys import HostKey
 from fleet.transport.identities import Keyring
+from fleet.transport.lean import Templates
 from fleet.transport.names import Names
 from fleet.transport.options import SSHOptions
 from fleet.transport.progress import Progress
@@ -31,6 +32,9 @@ MAX_RESOLVING = 64
 
 FILES_HOLD = 30.0
 """Seconds, at least, between two readings of ssh_config, keys and known_hosts in one long run."""
+
+FIRST_READS = 0.1
+"""Seconds that hosts wait for the first one's files to be read, before each goes to read them itself."""
 
 _Address = tuple[SSHSettings | None, str, int]
 
@@ -49,9 +53,11 @@ class Connector:
         self._keyring = Keyring()
         self._old_keyrings: list[Keyring] = []
         self._names = Names()
+        self._templates = Templates()
         self._threads = Threads(MAX_RESOLVING)
         self._resolver = Resolver(options, self._keyring)
         self._resolver.check()
+        self._reading: asyncio.Event | None = None  # set when the first host was resolved
         self._read_at = asyncio.get_running_loop().time()
         self._resolved: dict[SSHSettings, Resolved] = {}
         self._resolved_at: dict[SSHSettings, float] = {}
@@ -113,7 +119,15 @@ class Connector:
         return self._handshakes.setdefault(address, asyncio.Semaphore(MAX_HANDSHAKES))
 
     def _handshake(self, resolved: Resolved, via: asyncssh.SSHClientConnection | None, progress: Progress) -> Handshake:
-        return Handshake(resolved, via, keyring=self._keyring, names=self._names, tasks=self._tasks, progress=progress)
+        return Handshake(
+            resolved,
+            via,
+            keyring=self._keyring,
+            names=self._names,
+            tasks=self._tasks,
+            progress=progress,
+            templates=self._templates,
+        )
 
     async def open_channel(
         self, connection: asyncssh.SSHClientConnection, settings: SSHSettings, endpoint: ManagementEndpoint
@@ -161,12 +175,27 @@ class Connector:
             await keyring.close()
 
     async def _resolve(self, settings: SSHSettings) -> Resolved:
-        if settings not in self._resolved:
+        if settings in self._resolved:
+            return self._resolved[settings]
+        loop = asyncio.get_running_loop()
+        found = self._resolver.resolve_at_once(settings)
+        if found is None and self._reading is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_READS):
+                    await self._reading.wait()
+            found = self._resolver.resolve_at_once(settings)
+        if found is None:
+            self._reading = self._reading or asyncio.Event()
             # `Match exec` may start what never ends, and a file of ssh_config may be a pipe.
             resolving = partial(self._resolver.resolve, settings)
-            self._resolved_at[settings] = asyncio.get_running_loop().time()
-            self._resolved[settings] = await self._threads.run(resolving, f"ssh_config for {settings.host}")
-        return self._resolved[settings]
+            self._resolved_at[settings] = loop.time()
+            try:
+                found = await self._threads.run(resolving, f"ssh_config for {settings.host}")
+            finally:
+                self._reading.set()
+        self._resolved_at.setdefault(settings, loop.time())
+        self._resolved[settings] = found
+        return found
 
 
 def _silence() -> None:

@@ -46,6 +46,7 @@ class Dialer:
         family: int,
         local_address: tuple[str, int] | None,
         deadline: float,
+        gathers: bool,
     ) -> None:
         self.via = via
         self.proxy_command = proxy_command
@@ -56,6 +57,7 @@ class Dialer:
         self._family = family
         self._local_address = local_address
         self._deadline = deadline
+        self._gathers = gathers
 
     async def create_connection(
         self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
@@ -63,7 +65,7 @@ class Dialer:
         """Called by asyncssh: the bytes' way to the host, with the SSH connection on top."""
 
         def listener() -> Listener:
-            return Listener(session_factory(), self._progress, self.proxy)
+            return Listener(session_factory(), self._progress, self.proxy, gathers=self._gathers)
 
         if self.via is not None:
             self._progress.phase = Phase.JUMP
@@ -143,11 +145,52 @@ class Proxy:
         await asyncio.to_thread(self._collector.join, grace_timeout)
 
 
+class Gathered:
+    """What is written within one turn of the loop, as one piece: each packet of its own would be a call of the system.
+
+    It is what asyncssh wants of a transport; closing loses nothing that was written.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._pieces: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: bytes) -> None:
+        """Send it when everything else of this turn was done."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(data)
+
+    def _flush(self) -> None:
+        if self._pieces:
+            data, self._pieces = b"".join(self._pieces), []
+            if not self._transport.is_closing():  # what was lost is told by connection_lost
+                with contextlib.suppress(OSError):  # a channel through a jump host that was closed meanwhile
+                    self._transport.write(data)
+
+    def abort(self) -> None:
+        """End it now, with what was written."""
+        self._flush()
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End it in order."""
+        self._flush()
+        self._transport.close()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Of what lies below."""
+        return self._transport.get_extra_info(name, default)
+
+
 class Listener(asyncio.Protocol):
     """Stands before an SSH connection and keeps the first bytes that come."""
 
-    def __init__(self, connection: Any, progress: Progress, proxy: Proxy | None) -> None:
+    def __init__(self, connection: Any, progress: Progress, proxy: Proxy | None, *, gathers: bool) -> None:
         self.connection = connection
+        self._gathers = gathers
+        self._greeted = False
         self._progress = progress
         self._proxy = proxy
 
@@ -155,7 +198,7 @@ class Listener(asyncio.Protocol):
         """The way stands."""
         if self._proxy is None:
             self._progress.phase = Phase.GREETING
-        self.connection.connection_made(transport)
+        self.connection.connection_made(Gathered(transport) if self._gathers else transport)
 
     def session_started(self) -> None:
         """The channel through the jump host stands."""
@@ -163,12 +206,17 @@ class Listener(asyncio.Protocol):
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Keep the first bytes, and pass all on."""
+        if self._greeted:
+            self.connection.data_received(data, datatype)
+            return
         room = MAX_SAID - len(self._progress.said)
         if room > 0:
             self._progress.said += data[:room]
         self.connection.data_received(data, datatype)
-        if self._progress.phase in (Phase.GREETING, Phase.PROXY) and self.connection.get_extra_info("server_version"):
-            self._progress.phase = Phase.KEY_EXCHANGE
+        if self.connection.get_extra_info("server_version"):
+            self._greeted = True
+            if self._progress.phase in (Phase.GREETING, Phase.PROXY):
+                self._progress.phase = Phase.KEY_EXCHANGE
 
     def eof_received(self) -> None:
         """Pass on."""

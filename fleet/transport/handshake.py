@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import asyncssh
 
-from fleet.transport import failures
+from fleet.transport import failures, lean
 from fleet.transport.dial import Dialer
 from fleet.transport.identities import Identities, Keyring, Offer
 from fleet.transport.names import Names
@@ -78,8 +78,10 @@ class Handshake:
         names: Names,
         tasks: Tasks,
         progress: Progress,
+        templates: lean.Templates,
     ) -> None:
         self._resolved = resolved
+        self._templates = templates
         self._via = via
         self._keyring = keyring
         self._names = names
@@ -210,6 +212,7 @@ class Handshake:
             family=self._resolved.family,
             local_address=self._resolved.local_address,
             deadline=self._deadline,
+            gathers=not self._templates.stock,
         )
 
     async def _connect(
@@ -217,35 +220,18 @@ class Handshake:
     ) -> asyncssh.SSHClientConnection:
         resolved, dialer = self._resolved, self._dialer()
         try:
-            return await asyncssh.connect(
-                resolved.host,
-                resolved.port,
-                tunnel=dialer,
-                config=None,  # or asyncssh would read ~/.ssh/config, and for this name
-                options=None,
-                client_factory=lambda: client,
+            return await lean.connect(
+                dialer,
+                host=resolved.host,
+                port=resolved.port,
                 username=resolved.user,
+                client_factory=lambda: client,
                 known_hosts=resolved.trust.trusted,
                 host_key_alias=resolved.trust.name,
                 server_host_key_algs=resolved.trust.algorithms(_algorithms(refused)),
-                client_keys=offer.keys or None,  # an empty list would be asyncssh's own default files
-                agent_path=None,  # the offer holds the agent's keys already
-                passphrase=None,
-                preferred_auth="publickey",
-                password_auth=False,
-                kbdint_auth=False,
-                host_based_auth=False,
-                client_host_keysign=False,
-                gss_host=None,  # a GSS key exchange would not look at the host key
-                pkcs11_provider=None,
-                agent_forwarding=False,
-                x11_forwarding=False,
-                x509_trusted_certs=None,
-                x509_trusted_cert_paths=(),
-                canonicalize_hostname=False,
-                connect_timeout=None,  # the clocks are fleet's, which can say what was late
-                login_timeout=0,
-                **resolved.extra,
+                client_keys=offer.keys,
+                extra=resolved.extra,
+                templates=self._templates,
             )
         except BaseException:
             if client.connection is not None:

@@ -155,6 +155,10 @@ class Keyring:
             self._files[path] = _read_identity(path)
         return self._files[path]
 
+    def has_read(self, path: Path) -> bool:
+        """Whether a key file was read already."""
+        return path in self._files
+
     async def offer(self, identities: Identities) -> Offer:
         """The keys for one connection."""
         path = identities.agent

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import asyncssh
+from asyncssh.public_key import get_default_certificate_algs
 
 from fleet.errors import HostKeyChangedError, HostKeyUnknownError, ServerError
 from fleet.transport.host_keys import HostKey, Standing
@@ -21,6 +23,12 @@ _PLAIN_ALGORITHMS = (
     "rsa-sha2-512",
     "rsa-sha2-256",
 )
+
+
+@cache
+def _certificates() -> tuple[str, ...]:
+    """Algorithms of host certificates, in asyncssh's order."""
+    return tuple(algorithm.decode("ascii") for algorithm in get_default_certificate_algs())
 
 
 _NOTHING = "nothing was sent"  # the key is checked before anything is
@@ -95,7 +103,11 @@ class Trust:
         if self.configured is not None and not refused:
             return self.configured
         if self.keys.host or self.keys.authorities:
-            return "+" + ",".join(_PLAIN_ALGORITHMS)
+            # spelled out: asyncssh would match patterns with all that it knows, for each connection
+            known = [algorithm.decode("ascii") for key in self.keys.host for algorithm in key.sig_algorithms]
+            return list(
+                dict.fromkeys((*(_certificates() if self.keys.authorities else ()), *known, *_PLAIN_ALGORITHMS))
+            )
         return [algorithm for algorithm in _PLAIN_ALGORITHMS if algorithm not in refused]
 
     def types(self, shown: Sequence[str]) -> list[str] | str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from bench import growth, layers, startup
 from bench.compare import compare
 from bench.endpoints import CURVE25519
-from bench.say import say
 
 SHORT_SERVERS = 4
 SHORT_PEERS = ["asyncssh script", "xargs ssh -W", "pdsh", "ansible -m raw"]

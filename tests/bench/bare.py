@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 
 
-async def ask(
+async def ask(  # noqa: PLR0917 - a script, as short as it can be
     host: str, port: int, management: int, user: str, key: str, known_hosts: str, free: asyncio.Semaphore
 ) -> bytes:
     """One answer."""

@@ -29,7 +29,8 @@ def measure(folder: Path, servers: int, forks: int) -> int:
     found = json.loads(report.read_text())
     samples = sum(found["layers"].values())
     tell(
-        f"### Where the time goes\n\n`{FLEET.name}`, {servers} servers, {plain.cpu / servers * 1000:.2f} ms of CPU each.\n"
+        f"### Where the time goes\n\n`{FLEET.name}`, {servers} servers, "
+        f"{plain.cpu / servers * 1000:.2f} ms of CPU each.\n"
     )
     rows = sorted(found["layers"].items(), key=lambda row: -row[1])
     each = plain.cpu / samples / servers * 1000

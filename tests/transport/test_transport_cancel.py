@@ -66,7 +66,9 @@ def cancelled(scene: Scene, at_least: int, caplog: pytest.LogCaptureFixture) -> 
     with asyncio.Runner(loop_factory=steps.loop) as runner:
         assert runner.run(cancel_at_every_step(steps, scene)) >= at_least
         gc.collect()
-    assert not [record for record in caplog.records if record.name == "asyncio"]
+    # The test's own jump host complains of what it still had for somebody who has gone.
+    theirs = "socket.send() raised exception."
+    assert not [record for record in caplog.records if record.name == "asyncio" and record.message != theirs]
 
 
 @SLOW

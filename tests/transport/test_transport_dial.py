@@ -15,7 +15,7 @@ import pytest
 
 from fleet import errors
 from fleet.inventory.model import SSHSettings
-from fleet.transport import SSHOptions, Transport, failures
+from fleet.transport import SSHOptions, Transport, failures, lean
 from fleet.transport.identities import Keyring
 from fleet.transport.names import MAX_LOOKUPS, Address, Names, connect_tcp
 from fleet.transport.progress import Phase, Progress
@@ -168,7 +168,7 @@ def test_names_of_failures(phase: Phase, exc: Exception, code: str, said: str) -
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(asyncssh, "connect"), (asyncssh.SSHClientConnectionOptions, "prepare")],
+    [(lean, "connect"), (asyncssh.SSHClientConnectionOptions, "prepare")],
     ids=["connect", "options"],
 )
 async def test_a_bug_is_an_error_of_the_server(
