@@ -10,7 +10,7 @@ from bench.endpoints import python_environment
 from bench.measure import run
 from bench.say import machine, table, tell
 
-INVENTORY = "all:\n  hosts:\n    edge-[01:50].example.net: {}\n"
+INVENTORY = 'all:\n  vars: {management: "127.0.0.1:7505"}\n  hosts:\n    edge-[01:50].example.net: {}\n'
 PYTHON = "python -c pass"
 TYPER = "python -c 'import typer'"
 
