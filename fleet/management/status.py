@@ -5,8 +5,9 @@ usernames are neither quoted nor escaped: a comma in one shifts the values of fo
 separator cannot occur in a name, is always sure (protocol-facts 3). Where the other values tell which is which, such a
 row is read; where they do not, and where values are missing, the row is reported as a problem and never shifted.
 
-Rows are read by columns rather than one after the other, each column by a few calls for all its values: ten thousand
-clients take some tens of milliseconds.
+Rows are read by columns rather than one after the other, each column by a few calls for all its values, and become
+Client and Route when somebody first asks for them (late.py); what is wrong with one is found before that. Ten thousand
+clients and their routes take about as long as `line.split()` of each of their lines (tests/bench/parse.py).
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from itertools import dropwhile, repeat
-from typing import NamedTuple, TypeVar
+from itertools import chain, dropwhile, repeat
+from typing import Any, NamedTuple
 
+from fleet.management.late import Late, late
 from fleet.management.replies import excerpt, parse_number, parse_time
 
 # Security limit: more commas than this in one row are not tried out, but reported. A daemon cuts its reply before a
 # row of 512 bytes (protocol-facts 3), so a row that is real has fewer.
 MOST_COMMAS = 512
-
-T = TypeVar("T")
 
 _CLIENT_LIST = "CLIENT_LIST"
 _ROUTING_TABLE = "ROUTING_TABLE"
@@ -34,8 +34,13 @@ _TITLE_STATISTICS = "OpenVPN STATISTICS"
 _SECTION_ROUTES = "ROUTING TABLE"
 _SECTION_STATS = "GLOBAL STATS"
 
-_UNDEFINED = ("", "UNDEF")
+_UNDEFINED = frozenset({"", "UNDEF"})
 _HIGHEST_PORT = 65535
+_BATCH = 200  # rows that are read at once: their values stay in the processor's cache, which makes it twice as fast
+_BETWEEN = "\n"  # a value of its own between two rows that are packed together
+_DIGITS = b"0123456789"
+_LONGEST_ROW = 4000  # in a row as long as that may be a number of more digits than Python converts
+_SURE_TIME = 11  # digits: the calendar ends with a time_t of twelve
 _NO_EXTRA: Mapping[str, str] = {}  # shared by all rows; a MappingProxyType could not be sent to another process
 
 _REAL_ADDRESS = re.compile(
@@ -114,6 +119,7 @@ class Route(NamedTuple):
     extra: Mapping[str, str] = _NO_EXTRA
 
 
+@late("clients", "routes")
 @dataclass(frozen=True, slots=True)
 class Status:
     """The answer to `status`.
@@ -222,28 +228,34 @@ def _parse_sections(lines: Sequence[str]) -> Status:
             section = sections[line]
         else:
             section.append(line)
-    problems: list[str] = []
+    problems = _Problems([], [])
     extra: list[str] = []
     time_local = None
     client_lines = sections[_TITLE_1]
     if client_lines and client_lines[0].startswith("Updated,"):
         time_local = client_lines.pop(0).partition(",")[2]
-    routes = _routes(_section_table(sections[_SECTION_ROUTES], problems))
-    clients = _clients(_section_table(client_lines, problems), routes)
-    return Status(
+    clients = _section_tables(client_lines, _CLIENT_CHECKS, problems)
+    routes = _section_tables(sections[_SECTION_ROUTES], _ROUTE_CHECKS, problems)
+    return _status(
+        clients,
+        routes,
         title=_TITLE_1,
         time_local=time_local or None,
-        clients=tuple(clients),
-        routes=tuple(routes),
         global_stats=_pairs(sections[_SECTION_STATS], extra),
-        problems=tuple(problems),
+        problems=problems.all(),
         extra=tuple(extra),
     )
 
 
-def _section_table(lines: list[str], problems: list[str]) -> _Table:
+def _section_tables(lines: list[str], checks: Mapping[str, _Check], problems: _Problems) -> list[_Table]:
     header = lines[0].split(",") if lines else []
-    return _read_table(header, lines[1:], ",", problems)
+    return _read_tables(header, lines[1:], ",", checks, problems)
+
+
+def _status(clients: list[_Table], routes: list[_Table], **others: Any) -> Status:
+    """A status whose rows are not made yet."""
+    late_routes = Late(_make_routes, routes)
+    return Status(clients=Late(_make_clients, clients, late_routes), routes=late_routes, **others)  # type: ignore[arg-type] # late fields
 
 
 def _pairs(lines: Iterable[str], extra: list[str]) -> dict[str, str]:
@@ -273,7 +285,7 @@ def _parse_marked(lines: Sequence[str], separator: str) -> Status:
     time_local = ""
     stats: list[str] = []
     extra: list[str] = []
-    problems: list[str] = []
+    problems = _Problems([], [])
     blocks: dict[str, list[_Block]] = {_CLIENT_LIST: [], _ROUTING_TABLE: []}
     prefix: str | tuple[()] = ()  # of the rows that are being read; nothing begins with ()
     rows: list[str] = []
@@ -294,24 +306,27 @@ def _parse_marked(lines: Sequence[str], separator: str) -> Status:
         elif kind == "TITLE":
             title = rest
         elif kind == "TIME":
-            time_local, time = _parse_time_line(line, separator, problems)
+            time_local, time = _parse_time_line(line, separator, problems.rows)
         elif kind == "GLOBAL_STATS" and separator in rest:
             stats.append(",".join(rest.rsplit(separator, 1)))
         elif line:
             extra.append(line)
     tables = {
-        kind: [_read_table(block.header, block.rows, separator, problems) for block in blocks[kind]] for kind in blocks
+        kind: [
+            table
+            for block in blocks[kind]
+            for table in _read_tables(block.header, block.rows, separator, checks, problems)
+        ]
+        for kind, checks in ((_CLIENT_LIST, _CLIENT_CHECKS), (_ROUTING_TABLE, _ROUTE_CHECKS))
     }
-    routes = [route for table in tables[_ROUTING_TABLE] for route in _routes(table)]
-    clients = [client for table in tables[_CLIENT_LIST] for client in _clients(table, routes)]
-    return Status(
+    return _status(
+        tables[_CLIENT_LIST],
+        tables[_ROUTING_TABLE],
         title=title,
         time=time,
         time_local=time_local or None,
-        clients=tuple(clients),
-        routes=tuple(routes),
         global_stats=_pairs(stats, extra),
-        problems=tuple(problems),
+        problems=problems.all(),
         extra=tuple(extra),
     )
 
@@ -326,94 +341,144 @@ def _parse_time_line(line: str, separator: str, problems: list[str]) -> tuple[st
         return "".join(values[1:2]), None
 
 
-class _Table:
-    """Rows of one header, kept by columns. A column is taken out as it is read; what is left is unknown to fleet."""
+@dataclass(frozen=True, slots=True)
+class _Problems:
+    """What could not be read: rows, and values of rows that could."""
 
-    def __init__(
-        self, columns: dict[str, list[str]], rows: list[str], surplus: dict[int, dict[str, str]], problems: list[str]
-    ) -> None:
-        self._columns = columns
-        self._rows = rows
-        self._surplus = surplus
-        self._problems = problems
+    rows: list[str]
+    values: list[str]
+
+    def all(self) -> tuple[str, ...]:
+        return (*self.rows, *self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What the values of a column should be.
+
+    Attributes:
+        what: in a word, for people.
+        parse: reads one value; ValueError where it is something else.
+        sure: whether all of many values can be read, or are empty; False may also mean that it cannot tell.
+    """
+
+    what: str
+    parse: Callable[[str], int | datetime]
+    sure: Callable[[list[str]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Some rows of one header: they fit it and were checked; typed columns are made of them when somebody asks.
+
+    Attributes:
+        columns: where in a row each column of the header is; of two of one name the last.
+        count: how many rows.
+        packed: all rows as one text, which takes a fifth of the memory of its values; or, where it is not that simple,
+            the values, row by row.
+        separator: between two values of `packed`.
+        step: from a value to that of the next row.
+        surplus: by the row's number, what is more than the header says.
+        read: columns that were read already, since not all their values were what they should be.
+    """
+
+    columns: Mapping[str, int]
+    count: int
+    packed: str | list[str]
+    separator: str
+    step: int
+    surplus: Mapping[int, Mapping[str, str]]
+    read: dict[str, list[Any]]
+
+    def values(self) -> list[str]:
+        """The values, row by row."""
+        return self.packed.split(self.separator) if isinstance(self.packed, str) else self.packed
+
+
+class _Columns:
+    """The columns of a table, typed. One is taken out as it is read; what is left is unknown to fleet."""
+
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+        self._values = table.values()
+        self._left = dict.fromkeys(table.columns)
+        self._left.pop(_CLIENT_LIST, None)  # the row's kind, in formats 2 and 3
+        self._left.pop(_ROUTING_TABLE, None)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._table.count
 
     def __contains__(self, column: str) -> bool:
-        return column in self._columns
+        return column in self._table.columns
+
+    def _take(self, column: str) -> list[str] | None:
+        if column not in self._left:
+            return None
+        del self._left[column]
+        return self._cells(column)
+
+    def _cells(self, column: str) -> list[str]:
+        return self._values[self._table.columns[column] :: self._table.step]
 
     def texts(self, column: str) -> Sequence[str | None]:
         """A column of texts, with None for the empty one."""
-        cells = self._columns.pop(column, None)
+        cells = self._take(column)
         if cells is None:
             return [None] * len(self)
         return cells if all(cells) else [cell or None for cell in cells]
 
     def names(self, column: str) -> Sequence[str | None]:
         """A column of names, with None for UNDEF and the empty text."""
-        cells = self._columns.pop(column, None)
+        cells = self._take(column)
         if cells is None:
             return [None] * len(self)
+        if _UNDEFINED.isdisjoint(cells):
+            return cells
         return [None if cell in _UNDEFINED else cell for cell in cells]
 
     def numbers(self, column: str) -> Sequence[int | None]:
-        """A column of numbers, with None for the empty text; what else is no number is a problem, and None."""
-        cells = self._columns.pop(column, None)
+        """A column of numbers, with None for the empty text and for what is no number."""
+        cells = self._take(column)
         if cells is None:
             return [None] * len(self)
-        if all(cells) and _is_decimal(cells):
-            try:
-                return list(map(int, cells))
-            except ValueError:
-                pass  # one with thousands of digits: which one is told below
-        return self._one_by_one(column, cells, parse_number, "number")
+        if column in self._table.read:
+            return self._table.read[column]
+        return list(map(int, cells)) if all(cells) else [int(cell) if cell else None for cell in cells]
 
     def times(self, column: str) -> Sequence[datetime | None]:
         """A column of time_t, as UTC; with None as in `numbers`."""
-        cells = self._columns.pop(column, None)
+        cells = self._take(column)
         if cells is None:
             return [None] * len(self)
+        if column in self._table.read:
+            return self._table.read[column]
         distinct = set(cells)
-        if all(distinct) and _is_decimal(distinct):
-            try:
-                if len(distinct) * 2 > len(cells):
-                    return list(map(datetime.fromtimestamp, map(int, cells), repeat(UTC)))
-                # Many clients come back in one second after a restart, and most routes were used just now.
-                moments = dict(zip(distinct, map(datetime.fromtimestamp, map(int, distinct), repeat(UTC)), strict=True))
-                return list(map(moments.__getitem__, cells))
-            except (ValueError, OverflowError, OSError):
-                pass  # one is out of the calendar: which one is told below
-        return self._one_by_one(column, cells, parse_time, "time")
+        if len(distinct) * 2 > len(cells) and "" not in distinct:
+            return list(map(datetime.fromtimestamp, map(int, cells), repeat(UTC)))
+        # Many clients come back in one second after a restart, and most routes were used just now.
+        moments = {cell: datetime.fromtimestamp(int(cell), UTC) if cell else None for cell in distinct}
+        return list(map(moments.__getitem__, cells))
 
     def extras(self) -> Iterable[Mapping[str, str]]:
         """What was not taken out, row by row."""
-        if not self._columns and not self._surplus:
+        surplus = self._table.surplus
+        if not self._left and not surplus:
             return repeat(_NO_EXTRA, len(self))
-        cells = zip(*self._columns.values(), strict=True) if self._columns else repeat((), len(self))
+        cells = zip(*map(self._cells, self._left), strict=True) if self._left else repeat((), len(self))
         return [
-            dict(zip(self._columns, row, strict=True)) | self._surplus.get(number, {})
-            for number, row in enumerate(cells)
+            {**dict(zip(self._left, row, strict=True)), **surplus.get(number, {})} for number, row in enumerate(cells)
         ]
 
-    def _one_by_one(self, column: str, cells: list[str], parse: Callable[[str], T], what: str) -> list[T | None]:
-        values: list[T | None] = []
-        for cell, row in zip(cells, self._rows, strict=True):
-            try:
-                values.append(parse(cell) if cell else None)
-            except ValueError:
-                values.append(None)
-                self._problems.append(f"{column} is not a {what} in the row: {row}")
-        return values
+
+def _make_clients(tables: Sequence[_Table], routes: Late[tuple[Route, ...]]) -> tuple[Client, ...]:
+    return tuple(chain.from_iterable(_clients(_Columns(table), routes) for table in tables))
 
 
-def _is_decimal(cells: Iterable[str]) -> bool:
-    """Digits only: int() would also take signs, blanks, underscores and the digits of other scripts."""
-    text = "".join(cells)
-    return text.isascii() and text.isdecimal()
+def _make_routes(tables: Sequence[_Table]) -> tuple[Route, ...]:
+    return tuple(chain.from_iterable(_routes(_Columns(table)) for table in tables))
 
 
-def _clients(table: _Table, routes: Sequence[Route]) -> list[Client]:
+def _clients(table: _Columns, routes: Late[tuple[Route, ...]]) -> Iterable[Client]:
     has_addresses = "Virtual Address" in table
     common_names = table.names("Common Name")
     real_addresses = table.texts("Real Address")
@@ -425,7 +490,7 @@ def _clients(table: _Table, routes: Sequence[Route]) -> list[Client]:
         reached: Sequence[str | None] = virtual_addresses
         if not has_addresses:
             # with the name too, since IPv6 clients up to 2.6 have no port and share one real address
-            routed = {route.real_address for route in routes if route.common_name is None}
+            routed = {route.real_address for route in routes.value() if route.common_name is None}
             reached = [address if address in routed else None for address in real_addresses]
         known = zip(common_names, usernames, reached, virtual_ipv6_addresses, strict=True)
         handshaking = [not any(values) for values in known]
@@ -446,10 +511,10 @@ def _clients(table: _Table, routes: Sequence[Route]) -> list[Client]:
         table.extras(),
         strict=True,
     )
-    return list(map(tuple.__new__, repeat(Client), columns))  # as Client._make, without a Python call for each row
+    return map(tuple.__new__, repeat(Client), columns)  # as Client._make, without a Python call for each row
 
 
-def _routes(table: _Table) -> list[Route]:
+def _routes(table: _Columns) -> Iterable[Route]:
     addresses = table.texts("Virtual Address")
     cached: Iterable[bool] = repeat(False, len(table))
     marks = "".join(filter(None, addresses))
@@ -466,24 +531,77 @@ def _routes(table: _Table) -> list[Route]:
         table.extras(),
         strict=True,
     )
-    return list(map(tuple.__new__, repeat(Route), columns))  # as Route._make, without a Python call for each row
+    return map(tuple.__new__, repeat(Route), columns)  # as Route._make, without a Python call for each row
 
 
-def _read_table(header: list[str], rows: list[str], separator: str, problems: list[str]) -> _Table:
-    """Splits rows into columns; a row that does not fit the header is told to `problems` and left out."""
+def _read_tables(
+    header: list[str], rows: list[str], separator: str, checks: Mapping[str, _Check], problems: _Problems
+) -> list[_Table]:
+    """Packs rows; one that does not fit the header is a problem and left out, as is a value that is not what it should.
+
+    All of it is found here, and not when somebody asks for the rows.
+    """
     if not header:
-        problems.extend(f"a row before its header: {row}" for row in rows)
-        return _Table({}, [], {}, problems)
-    width = len(header)
-    surplus: dict[int, dict[str, str]] = {}
-    if set(map(str.count, rows, repeat(separator))) == {width - 1}:
-        values = separator.join(rows).split(separator)
+        problems.rows.extend(f"a row before its header: {row}" for row in rows)
+        return []
+    columns = {name: index for index, name in enumerate(header)}
+    batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    return [_read_table(columns, batch, (header, separator), checks, problems) for batch in batches]
+
+
+def _read_table(
+    columns: Mapping[str, int],
+    rows: list[str],
+    form: tuple[list[str], str],
+    checks: Mapping[str, _Check],
+    problems: _Problems,
+) -> _Table:
+    header, separator = form
+    text = f"{separator}{_BETWEEN}{separator}".join(rows)
+    values, step = text.split(separator), len(header) + 1
+    if _fit_all(values, step, rows, text):
+        table = _Table(columns, len(rows), text, separator, step, {}, {})
     else:
-        rows, values, surplus = _fit_rows(header, rows, separator, problems)
-    columns = {name: values[index::width] for index, name in enumerate(header)}
-    columns.pop(_CLIENT_LIST, None)  # the row's kind, in formats 2 and 3
-    columns.pop(_ROUTING_TABLE, None)
-    return _Table(columns, rows, surplus, problems)
+        rows, values, surplus = _fit_rows(header, rows, separator, problems.rows)
+        table = _Table(columns, len(rows), values, separator, len(header), surplus, {})
+    longest = len(max(rows, key=len, default=""))
+    for name, check in checks.items():
+        if name in columns:
+            cells = values[columns[name] :: table.step]
+            if longest > _LONGEST_ROW or not check.sure(cells):
+                table.read[name] = _one_by_one(name, check, cells, rows, problems.values)
+    return table
+
+
+def _fit_all(values: list[str], step: int, rows: list[str], packed: str) -> bool:
+    """Whether each row has as many values as the header: what parts them is where it should be, and nowhere else."""
+    count = len(rows)
+    if len(values) != count * step - 1 or packed.count(_BETWEEN) != count - 1:
+        return False
+    return set(values[step - 1 :: step]) <= {_BETWEEN}
+
+
+def _one_by_one(
+    column: str, check: _Check, cells: list[str], rows: list[str], problems: list[str]
+) -> list[int | datetime | None]:
+    values: list[int | datetime | None] = []
+    for cell, row in zip(cells, rows, strict=True):
+        try:
+            values.append(check.parse(cell) if cell else None)
+        except ValueError:
+            values.append(None)
+            problems.append(f"{column} is not a {check.what} in the row: {row}")
+    return values
+
+
+def _are_numbers(cells: list[str]) -> bool:
+    """Digits only, or empty: int() would also take signs, blanks, underscores and the digits of other scripts."""
+    text = "".join(cells)
+    return text.isascii() and not text.encode("ascii").translate(None, _DIGITS)
+
+
+def _are_times(cells: list[str]) -> bool:
+    return max(map(len, cells), default=0) <= _SURE_TIME and _are_numbers(cells)
 
 
 def _fit_rows(
@@ -557,6 +675,17 @@ def _is_virtual_address(text: str) -> bool:
 def _is_real_address(text: str) -> bool:
     return parse_real_address(text) is not None
 
+
+_NUMBERS = _Check("number", parse_number, _are_numbers)
+_TIMES = _Check("time", parse_time, _are_times)
+_CLIENT_CHECKS: Mapping[str, _Check] = {
+    "Bytes Received": _NUMBERS,
+    "Bytes Sent": _NUMBERS,
+    "Connected Since (time_t)": _TIMES,
+    "Client ID": _NUMBERS,
+    "Peer ID": _NUMBERS,
+}
+_ROUTE_CHECKS: Mapping[str, _Check] = {"Last Ref (time_t)": _TIMES}
 
 # What a value of a column looks like, the cheapest check first.
 _SHAPES: Mapping[str, Callable[[str], bool]] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from fleet.management import commands
 from fleet.management.commands import Command
+from fleet.management.late import late, unmade
 from fleet.management.protocol import Reply
 from fleet.management.replies import State
 from fleet.management.status import Client, Route, Status
@@ -24,6 +25,7 @@ _PROBLEMS_TOLD = 5
 _PROBLEM_LENGTH = 300
 
 
+@late("clients", "routes")
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
     """The state of one daemon and everybody connected to it.
@@ -79,8 +81,8 @@ def _combine(
     return ServerStatus(
         title=listed.title if listed else None,
         time=listed.time if listed else None,
-        clients=listed.clients if listed else (),
-        routes=listed.routes if listed else (),
+        clients=unmade(listed, "clients") if listed else (),
+        routes=unmade(listed, "routes") if listed else (),
         global_stats=listed.global_stats if listed else {},
         state=state.result(),
         nclients=stats.nclients if stats else None,
@@ -101,7 +103,7 @@ def saved_status(status: Status) -> ServerStatus:
         title=status.title,
         time=status.time,
         clients=status.clients,
-        routes=status.routes,
+        routes=unmade(status, "routes"),
         global_stats=status.global_stats,
         state=None,
         nclients=len(established) if server else None,
