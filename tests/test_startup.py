@@ -57,8 +57,16 @@ def modules(folder: Path, *args: str, status: int = 0) -> set[str]:
     return set(report.read_text("utf-8").split())
 
 
-def test_the_version_needs_no_more_than_the_command_line(tmp_path: Path) -> None:
+def test_the_version_needs_no_command_line(tmp_path: Path) -> None:
     loaded = modules(tmp_path, "--version")
+    assert loaded & (HEAVY | ASKING | CHANGING | {"typer", "fleet.cli.options"}) == set()
+
+
+@pytest.mark.parametrize("args", [("-q", "--version"), ("--version", "status")])
+def test_the_version_among_other_words_needs_no_more_than_the_command_line(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    loaded = modules(tmp_path, *args)
     assert loaded & (HEAVY | ASKING | CHANGING) == set()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("fleet.")}
     assert (

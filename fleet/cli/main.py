@@ -66,6 +66,8 @@ def run(args: Sequence[str], options: Options | None = None) -> int:
     """
     invocation = None
     try:
+        if [*args] == ["--version"] and _version_told():
+            return 0
         from fleet.cli.options import Invocation, Options
 
         if "--watch" in args:
@@ -78,3 +80,15 @@ def run(args: Sequence[str], options: Options | None = None) -> int:
         from fleet.cli.boundary import tell
 
         return tell(error, args, invocation)
+
+
+def _version_told() -> bool:
+    """Prints the version without typer; False where it cannot be written, which typer and the boundary then tell."""
+    from fleet.cli.version import version_text
+
+    try:
+        sys.stdout.write(f"{version_text()}\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
