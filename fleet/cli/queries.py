@@ -10,7 +10,6 @@ import typer
 from fleet.cli.choosing import Target
 from fleet.cli.options import Options, OutputFormat, Patterns, with_options
 from fleet.cli.run import run
-from fleet.cli.saved import show_saved
 from fleet.errors import UsageError
 from fleet.operations import queries, status
 from fleet.operations.operation import Operation, Query
@@ -73,6 +72,8 @@ def _status(
             raise UsageError("--file reads one saved status and asks no server", hint="leave the servers out")
         if format_version is not None:
             raise UsageError("--file takes a status of any format", hint="leave --format-version out")
+        from fleet.cli.saved import show_saved  # noqa: PLC0415 - who asks servers has no use for it
+
         return show_saved(file, options)
     if format_version is not None and options.output is not OutputFormat.RAW:
         raise UsageError("--format-version is for the daemon's own text", hint="add -o raw")

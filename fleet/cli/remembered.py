@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,38 @@ def common_names() -> list[str]:
 
 def remember_clients(values: Iterable[object]) -> None:
     """Keeps the names of the clients in what servers answered: those of status, clients, find and kill."""
-    clients = (client for value in values for name in ("clients", "everybody") for client in getattr(value, name, ()))
-    remember_common_names(getattr(client, "common_name", None) for client in clients)
+    remember_common_names(name for value in values for name in _names_in(value))
+
+
+def _names_in(value: object) -> Iterator[str | None]:
+    from fleet.management.late import unmade  # noqa: PLC0415 - what a shell is told needs none of it
+
+    if hasattr(type(value), "clients"):
+        rows = unmade(value, "clients")
+        if hasattr(rows, "common_names"):  # ten thousand clients are not made for their names
+            yield from rows.common_names()
+        else:
+            yield from (getattr(client, "common_name", None) for client in rows)
 
 
 def remember_common_names(names: Iterable[str | None]) -> None:
     """Keeps the names of clients that a run has seen. Where that fails, completion knows less."""
-    new = [name for name in dict.fromkeys(names) if name and len(name) <= _NAME_LIMIT and name.isprintable()]
+    known = (name for name in names if name and len(name) <= _NAME_LIMIT and name.isprintable())
+    new = [*islice(_distinct(known), NAMES_LIMIT)]
     if not new:
         return
     old = common_names()
     kept = list(dict.fromkeys([*new, *old]))[:NAMES_LIMIT]
     if set(kept) != set(old):
         _write(_CLIENTS, kept)
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            yield name
 
 
 def places(inventories: tuple[str, ...]) -> tuple[list[str], list[str]]:

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 
 from fleet.cli.asking import Asked, Interrupts, ask
 from fleet.cli.choosing import Named, Target, admit, inventory_paths
-from fleet.cli.consent import agree
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say
 from fleet.cli.watch import refuse_watch
@@ -22,7 +21,6 @@ from fleet.errors import FleetError, InterruptedRunError, RefusedError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
 from fleet.operations.operation import Answer, Operation
-from fleet.operations.preview import preview_of
 from fleet.render.progress import Progress
 
 T = TypeVar("T")
@@ -68,9 +66,13 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
     servers = admit(operation, replace(options, watch=None) if watched else options, target)
     if servers is None:
         return 0
-    if operation.changes and options.dry_run:
-        return perform(preview_of(operation), servers, options, target)
-    agree(operation, servers, options)
+    if operation.changes:
+        from fleet.cli.consent import agree  # noqa: PLC0415 - what only reads asks nobody
+        from fleet.operations.preview import preview_of  # noqa: PLC0415 - as above
+
+        if options.dry_run:
+            return perform(preview_of(operation), servers, options, target)
+        agree(operation, servers, options)
     journal = open_journal(operation, servers, options, target)
     with recorded(journal):
         if watched:
@@ -124,7 +126,7 @@ def perform(
         if journal is not None:
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
     status = finish(report, output)
-    if any(hasattr(value, "clients") for value in values):
+    if any(hasattr(type(value), "clients") for value in values):
         from fleet.cli.remembered import remember_clients  # noqa: PLC0415 - only for answers that name clients
 
         with suppress(KeyboardInterrupt):  # the run is over, and has told all that it did

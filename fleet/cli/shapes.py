@@ -19,16 +19,14 @@ from fleet.errors import UsageError
 from fleet.inventory.model import Server
 from fleet.operations.columns import SERVER, Column
 from fleet.operations.operation import Answer, Operation, PartText, Row
-from fleet.operations.preview import preview_of
-from fleet.render.csvout import csv_header, csv_rows
-from fleet.render.difference import differences
 from fleet.render.fold import fold_counted
 from fleet.render.gather import gather, gather_text
-from fleet.render.jsonout import document, dumps, ndjson_server, ndjson_summary, to_jsonable
 from fleet.render.shape import Drawn, Look, check, chosen, coloured, draw_rows, has_column, is_known, sort_rows
 from fleet.render.style import Style, wants_colour
 from fleet.render.text import escape
-from fleet.render.yamlout import yaml_text
+
+# A format's own module is imported by who wants that format.
+# ruff: noqa: PLC0415
 
 T = TypeVar("T")
 
@@ -96,7 +94,11 @@ def check_operation(operation: Operation[Any], options: Options) -> None:
     Raises:
         UsageError: it cannot be shown; nothing was sent to any server.
     """
-    shown = preview_of(operation) if operation.changes and options.dry_run else operation
+    shown = operation
+    if operation.changes and options.dry_run:
+        from fleet.operations.preview import preview_of
+
+        shown = preview_of(operation)
     check_columns(columns_of(shown), options)
 
 
@@ -186,6 +188,8 @@ def _as_lines(parts: Sequence[PartText]) -> list[str]:
 
 def _difference_text(answers: Sequence[tuple[str, Sequence[str]]], options: Options) -> str:
     """The most frequent answer under the names of its servers, and how the others differ; all of it is safe to show."""
+    from fleet.render.difference import differences
+
     names, lines = differences((escape(name), own) for name, own in answers)
     if not names:
         return ""
@@ -204,6 +208,8 @@ class JsonOutput(Output[T]):
     shown_when_quiet = True
 
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
+        from fleet.render.jsonout import document, dumps
+
         return dumps(document(report, self.result), indent=2) + "\n"
 
 
@@ -213,6 +219,9 @@ class YamlOutput(Output[T]):
     shown_when_quiet = True
 
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
+        from fleet.render.jsonout import document
+        from fleet.render.yamlout import yaml_text
+
         return yaml_text(document(report, self.result))
 
 
@@ -224,11 +233,15 @@ class NdjsonOutput(Output[T]):
     spent = True
 
     def outcome(self, outcome: Outcome[Answer[T]]) -> bool:  # noqa: D102 - as the base says
+        from fleet.render.jsonout import ndjson_server
+
         if not (self.options.quiet and outcome.status == "ok"):
             self._write(ndjson_server(outcome, self.result) + "\n")
         return super().outcome(outcome)
 
     def data(self, report: Report[Answer[T]]) -> str:  # noqa: D102 - as the base says
+        from fleet.render.jsonout import ndjson_summary
+
         return ndjson_summary(report) + "\n"
 
 
@@ -299,6 +312,8 @@ class CsvOutput(_RowsOutput[T]):
     """Comma-separated values, below the columns' names."""
 
     def _head(self) -> str:
+        from fleet.render.csvout import csv_header
+
         return csv_header(self._columns, chosen(self._columns, self._look)) if self._look.headers else ""
 
     def _pieces(self, outcomes: Sequence[Outcome[Answer[T]]]) -> Iterator[str]:
@@ -319,6 +334,8 @@ class NameOutput(_RowsOutput[T]):
 
 def csv_pieces(rows: Iterator[Row], shown: Sequence[int]) -> Iterator[str]:
     """The lines of the rows, some at a time."""
+    from fleet.render.csvout import csv_rows
+
     return iter(lambda: csv_rows(islice(rows, _ROWS_AT_ONCE), shown), "")
 
 
@@ -330,6 +347,8 @@ def name_pieces(rows: Iterator[Row], place: int, *, once: bool) -> Iterator[str]
         place: of the column.
         once: what comes twice is there once.
     """
+    from fleet.render.jsonout import to_jsonable
+
     names = (row[place] for row in rows if is_known(row[place]))
     lines = (f"{escape(str(to_jsonable(name)))}\n" for name in (dict.fromkeys(names) if once else names))
     return iter(lambda: "".join(islice(lines, _ROWS_AT_ONCE)), "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import warnings
 
@@ -19,6 +18,8 @@ class Terminal:
             UsageError: the terminal cannot hide what is typed.
             KeyboardInterrupt: Ctrl-C.
         """
+        import getpass  # noqa: PLC0415 - most runs ask for no secret
+
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
             try:

@@ -29,7 +29,6 @@ from fleet.inventory.model import Inventory, Position
 from fleet.inventory.reader import Reader
 from fleet.inventory.records import Definitions, overlay
 from fleet.inventory.resolve import Resolver
-from fleet.inventory.script import ask_script, run_script, script_deadline
 from fleet.inventory.shapes import read_host_list, read_ini_shape, read_tree
 from fleet.inventory.tree import MappingNode, Node, WrongValueError, describe
 from fleet.inventory.yaml_tree import read_yaml
@@ -194,6 +193,8 @@ class _Reading:
             read_tree(self.reader, tree)
 
     def _program(self, path: str) -> None:
+        from fleet.inventory.script import ask_script, run_script, script_deadline  # noqa: PLC0415 - few are programs
+
         deadline = script_deadline(self.run_timeout)
         source = f"{path} --list"
 

@@ -17,7 +17,6 @@ from typing import cast
 
 from fleet.errors import ManagementPasswordError
 from fleet.inventory.model import PasswordCommand, PasswordFile, PasswordSource, Position, Server, SSHSettings
-from fleet.inventory.script import last_line
 from fleet.inventory.tree import Complaint, inventory_error
 
 MAX_PASSWORD = 1023
@@ -203,6 +202,8 @@ async def _run(argv: tuple[str, ...], what: str, command_timeout: float) -> byte
         await _end(process)
     if status != 0:
         how = f"was ended by signal {-status}" if status < 0 else f"failed with exit status {status}"
+        from fleet.inventory.script import last_line  # noqa: PLC0415 - for this failure alone
+
         said = last_line(errors)
         raise ManagementPasswordError(f"{what} {how}" + (f": {said}" if said else ""), hint="run it by hand")
     return output

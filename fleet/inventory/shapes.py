@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from fleet.inventory.graph import UNGROUPED
-from fleet.inventory.ini import GroupLine, HostLine, Section, VariableLine, read_ini
 from fleet.inventory.model import Position
 from fleet.inventory.reader import Reader, did_you_mean
 from fleet.inventory.records import GroupRecord, overlay
@@ -21,6 +21,9 @@ from fleet.inventory.tree import (
     is_null,
     quote,
 )
+
+if TYPE_CHECKING:  # most inventories are YAML
+    from fleet.inventory.ini import GroupLine, HostLine, Section, VariableLine
 
 _GROUP_KEYS = ("hosts", "children", "vars")
 
@@ -186,6 +189,8 @@ def read_ini_shape(reader: Reader, text: str, file: str) -> None:
     Raises:
         WrongValueError: over a security limit.
     """
+    from fleet.inventory.ini import Section, read_ini  # noqa: PLC0415 - most inventories are YAML
+
     record: GroupRecord | None = None
     section: Section | None = None
     for line in read_ini(text, file, reader.complaints):
@@ -209,6 +214,8 @@ def _enter_section(reader: Reader, section: Section) -> GroupRecord | None:
 
 
 def _read_line(reader: Reader, line: HostLine | VariableLine | GroupLine, record: GroupRecord) -> None:
+    from fleet.inventory.ini import HostLine, VariableLine  # noqa: PLC0415 - as above
+
     if isinstance(line, HostLine):
         _read_host(reader, line.name, line.position, line.variables, record)
     elif isinstance(line, VariableLine):

@@ -13,10 +13,8 @@ from typing import Any
 from fleet.engine import Attempt, Outcome
 from fleet.errors import RefusedError, UsageError
 from fleet.journal.audit import Audit
-from fleet.journal.killed import settle_killed
-from fleet.journal.lines import login_user, settings, stamp
+from fleet.journal.lines import SCHEMA, login_user, settings, stamp
 from fleet.journal.places import state_folder
-from fleet.journal.record import SCHEMA
 from fleet.journal.runs import RunFile, prune
 
 ANSWER_LIMIT = 1024
@@ -80,6 +78,8 @@ class Journal:
             state = state_folder(environ)
             audit = Audit(state, syslog_too=syslog) if changes else None
             if audit is not None:
+                from fleet.journal.killed import settle_killed  # noqa: PLC0415 - a run that reads has no audit
+
                 settle_killed(state, audit)
             run = RunFile(state, changes=changes)
             who = {

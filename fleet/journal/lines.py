@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+SCHEMA = 1
+"""Of the lines in a run's file; one of a later fleet may have another."""
+
 _PROGRAM_ONLY = "--secret-command"
 """The option whose value may hold a secret, a token for the store of passphrases: only its program is shown."""
 

@@ -15,9 +15,6 @@ from fleet.errors import UsageError
 from fleet.journal.lines import records
 from fleet.journal.runs import LAST, run_id_of, run_path, run_paths
 
-SCHEMA = 1
-"""Of the lines in a run's file; one of a later fleet may have another."""
-
 
 class Standing(StrEnum):
     """Where a server stands after a run. Each is in one place only.

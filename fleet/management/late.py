@@ -20,6 +20,8 @@ class Late(Generic[T]):
 
     __slots__ = ("_recipe", "_value")
 
+    _recipe: tuple[Callable[..., T], tuple[Any, ...]] | None
+
     def __init__(self, make: Callable[..., T], *arguments: object) -> None:
         """Nothing is made yet.
 
@@ -27,8 +29,13 @@ class Late(Generic[T]):
             make: makes the value, and does not fail; a function of a module, so that another process has it too.
             arguments: what it makes it of; forgotten when it is made.
         """
-        self._recipe: tuple[Callable[..., T], tuple[object, ...]] | None = (make, arguments)
+        self._recipe = (make, arguments)
         self._value: T | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether somebody has asked for the value."""
+        return self._recipe is None
 
     def value(self) -> T:
         """The value, made now if it was not."""

@@ -13,7 +13,7 @@ clients and their routes take about as long as `line.split()` of each of their l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -255,7 +255,7 @@ def _section_tables(lines: list[str], checks: Mapping[str, _Check], problems: _P
 def _status(clients: list[_Table], routes: list[_Table], **others: Any) -> Status:
     """A status whose rows are not made yet."""
     late_routes = Late(_make_routes, routes)
-    return Status(clients=Late(_make_clients, clients, late_routes), routes=late_routes, **others)  # type: ignore[arg-type] # late fields
+    return Status(clients=_LateClients(_make_clients, clients, late_routes), routes=late_routes, **others)  # type: ignore[arg-type] # late fields
 
 
 def _pairs(lines: Iterable[str], extra: list[str]) -> dict[str, str]:
@@ -468,6 +468,20 @@ class _Columns:
         return [
             {**dict(zip(self._left, row, strict=True)), **surplus.get(number, {})} for number, row in enumerate(cells)
         ]
+
+
+class _LateClients(Late[tuple[Client, ...]]):
+    """Clients that are made when they are asked for; what they are called is told before."""
+
+    __slots__ = ()
+
+    def common_names(self) -> Iterator[str | None]:
+        """The common name of each; for that alone none is made."""
+        recipe = self._recipe
+        if recipe is None:
+            return (client.common_name for client in self.value())
+        _make, (tables, _routes_of_them) = recipe
+        return (name for table in tables for name in _Columns(table).names("Common Name"))
 
 
 def _make_clients(tables: Sequence[_Table], routes: Late[tuple[Route, ...]]) -> tuple[Client, ...]:

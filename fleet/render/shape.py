@@ -13,7 +13,6 @@ from typing import Final
 
 from fleet.errors import UsageError
 from fleet.operations.columns import SERVER, Column, Instead
-from fleet.render.difference import differences
 from fleet.render.fold import fold_counted
 from fleet.render.gather import gather
 from fleet.render.style import PLAIN, Style
@@ -254,6 +253,8 @@ def _draw_difference(table: Grid, place: int, look: Look, servers: Iterable[str]
     answers: dict[str, list[int]] = {escape(server): [] for server in servers}
     for index, row in enumerate(table.rows):
         answers.setdefault(row[place], []).append(index)
+    from fleet.render.difference import differences  # noqa: PLC0415 - for --diff alone
+
     common, others = differences((name, [lines[index] for index in own]) for name, own in answers.items())
     if not common:
         return _draw(table, look)

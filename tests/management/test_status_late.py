@@ -93,3 +93,14 @@ def test_a_status_is_sent_to_another_process_as_it_came() -> None:
 def test_what_is_given_is_what_is_unmade(tmp_path: Path) -> None:
     assert unmade(Status("x", clients=()), "clients") == ()
     assert unmade(tmp_path, "name") == tmp_path.name
+
+
+def test_names_are_told_without_the_rows() -> None:
+    status = of(["CLIENT_LIST\tUNDEF\t::1\t\t\t", *map(row, range(250))])
+    clients = unmade(status, "clients")
+    names = [None, *(f"client-{number}" for number in range(250))]
+    assert list(clients.common_names()) == names
+    assert not clients.made
+    assert [client.common_name for client in status.clients] == names
+    assert clients.made
+    assert list(clients.common_names()) == names
