@@ -89,6 +89,7 @@ class Handshake:
         self._progress = progress
         self._deadline = 0.0
         self._offer: Offer | None = None
+        self._stock = False  # the cheaper way through asyncssh may be what the server does not bear
 
     async def run(self) -> asyncssh.SSHClientConnection:
         """The connection, logged in.
@@ -175,6 +176,10 @@ class Handshake:
             client = _Client(self._resolved.trust, self._progress)
             try:
                 return await self._until_not_lost(partial(self._connect, client, offer, refused))
+            except (asyncssh.ProtocolError, asyncssh.ServiceNotAvailable):
+                if self._stock or not (isinstance(client.connection, lean.Connection) and client.connection.hurried):
+                    raise
+                self._stock = True
             except asyncssh.HostKeyNotVerifiable as exc:
                 if client.offered is not None:
                     refused.append(client.offered)
@@ -199,6 +204,7 @@ class Handshake:
                 if losses >= MAX_LOSSES and not failures.is_overload(self._progress):
                     raise
             self._progress.lost = losses
+            self._stock = self._stock or self._progress.phase in (Phase.KEY_EXCHANGE, Phase.LOGIN)
             pause = min(FIRST_PAUSE * 2 ** (losses - 1), LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, keeps no secret
 
@@ -232,6 +238,8 @@ class Handshake:
                 client_keys=offer.keys,
                 extra=resolved.extra,
                 templates=self._templates,
+                place=(resolved.jump, resolved.host, resolved.port, resolved.user),
+                stock=self._stock,
             )
         except BaseException:
             if client.connection is not None:

@@ -7,9 +7,12 @@ What is left out is only what costs: the protocol, and every check of it, stay a
 - Nothing is spelled out for a log that nobody reads.
 - What is sent within one turn of the loop goes out in one piece (`Gathered`).
 - The first key is offered with its signature at once, in place of asking what may be tried (`none`) and whether the key
-  would do: two round trips less. The host's key was verified before. What is refused counts as one attempt, as before.
+  would do, and right behind the request for the service: three round trips less. The host's key was verified before.
+  What is refused counts as one attempt, as before. A key of an agent may want a finger, so it is offered without its
+  signature; but for one that this very host has taken before in this run.
 
-FLEET_ASYNCSSH=stock switches all of it off; so does another version of asyncssh.
+FLEET_ASYNCSSH=stock switches all of it off; so does another version of asyncssh, and for one host a connection that is
+lost, or broken off for an error of the protocol, on this way.
 """
 
 from __future__ import annotations
@@ -19,18 +22,24 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import asyncssh
 from asyncssh.auth import lookup_client_auth
 from asyncssh.logging import SSHLogger
-from asyncssh.packet import Boolean, String
+from asyncssh.packet import Boolean
 
 from fleet.transport.dial import Dialer
 
 TRIED = re.compile(r"2\.24\.")
 """Versions of asyncssh whose hooks were tried: another one is used as it comes."""
+
+MSG_EXT_INFO = 7
+"""What an SSH server says of itself behind the key exchange (RFC 8308): among that, which signatures it takes."""
+
+TOO_MANY = "authentication failures"
+"""OpenSSH's words when MaxAuthTries is over."""
 
 SWITCH = "FLEET_ASYNCSSH"
 """The environment variable; `stock` is asyncssh as it comes."""
@@ -69,6 +78,8 @@ async def connect(
     client_keys: Sequence[Any],
     extra: Mapping[str, Any],
     templates: Templates,
+    place: Hashable,
+    stock: bool = False,
 ) -> asyncssh.SSHClientConnection:
     """A connection that is logged in.
 
@@ -84,6 +95,8 @@ async def connect(
         client_keys: to be offered.
         extra: further options, as far as they differ from host to host.
         templates: of this run.
+        place: what tells this account of this host from all others, the way to it included.
+        stock: the way of asyncssh, whatever the templates say.
 
     Raises:
         Exception: whatever asyncssh and the system raise; `failures` tells them apart.
@@ -97,30 +110,50 @@ async def connect(
         "host_key_alias": host_key_alias,
         "server_host_key_algs": server_host_key_algs,
     }
-    options = templates.options(own, client_keys, extra)
+    options = None if stock else templates.options(own, client_keys, extra)
     if options is None:
-        stock: dict[str, Any] = {**_COMMON, **extra, **own, "options": None, "tunnel": dialer}
+        plain: dict[str, Any] = {**_COMMON, **extra, **own, "options": None, "tunnel": dialer}
         # an empty list of keys would be asyncssh's own default files
-        return await asyncssh.connect(**stock, client_keys=list(client_keys) or None)
+        return await asyncssh.connect(**plain, client_keys=list(client_keys) or None)
     loop = asyncio.get_running_loop()
     waiter = options.waiter = loop.create_future()
-    factory = lambda: Connection(loop, options, wait="auth")  # noqa: E731 - as asyncssh does it
+    favourite = templates.taken.get(place)
+    if favourite is not None and options.client_keys:
+        options.client_keys.sort(key=lambda pair: pair.public_data != favourite)
+    factory = lambda: Connection(loop, options, wait="auth", favourite=favourite)  # noqa: E731 - as asyncssh does it
+    connection: Connection | None = None
     try:
         _, connection = await dialer.create_connection(factory, host, port)
         connection.set_extra_info(host=host, port=port)
         await waiter
+    except asyncssh.DisconnectError as exc:
+        if connection is None or not connection.asked_in_vain or TOO_MANY not in exc.reason:
+            raise
+        # it was not a key that was too much, but the last question, which stock asyncssh asks first and uncounted
+        raise asyncssh.PermissionDenied("no key was taken") from exc
     except BaseException:
         if not waiter.cancel() and not waiter.cancelled():
             waiter.exception()  # it is seen: another one came before it
         raise
-    return connection  # type: ignore[no-any-return]  # the dialer gives what the factory made
+    assert connection is not None  # noqa: S101 - the dialer gives what the factory made
+    if connection.taken is not None:
+        templates.taken[place] = connection.taken
+    return connection
 
 
 class Templates:
-    """Options of asyncssh for the hosts of one run, without what tells them apart."""
+    """Options of asyncssh for the hosts of one run, without what tells them apart.
+
+    Attributes:
+        stock: asyncssh is used as it comes.
+        taken: by place, the public key that let in last, where that is worth knowing: it was not the first one that was
+            tried, or it is of an agent. It is tried first the next time; at that place only, because another host
+            might take both keys, and each may be allowed something else there.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.stock = environ.get(SWITCH) == "stock" or not TRIED.match(asyncssh.__version__)
+        self.taken: dict[Hashable, bytes] = {}
         self._made: dict[str, asyncssh.SSHClientConnectionOptions] = {}
 
     def options(
@@ -153,15 +186,26 @@ class _Quiet(SSHLogger):
 
 
 class Connection(asyncssh.SSHClientConnection):
-    """asyncssh's connection; what is overridden is public there; two attributes that are not are read."""
+    """asyncssh's connection; what is overridden is public there, and some attributes that are not are read.
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    Attributes:
+        hurried: a request to log in went out before the server had accepted the service.
+        asked_in_vain: whether one may come in without anything was asked last, after all keys.
+    """
+
+    def __init__(self, *arguments: Any, favourite: bytes | None = None, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         logger = super().logger
         self._reads_packets = logger.isEnabledFor(logging.DEBUG)
         self._quiet = logger if self._reads_packets else _Quiet(logger.logger)
-        self._signs_first = True
-        self._asks_none = True
+        self._favourite = favourite
+        self._pair: Any = None  # the key that is tried
+        self._pairs = 0
+        self._may_hurry = False
+        self._accepted = False
+        self._asked_none = False
+        self.hurried = False
+        self.asked_in_vain = False
 
     @property
     def logger(self) -> SSHLogger:
@@ -173,35 +217,85 @@ class Connection(asyncssh.SSHClientConnection):
         if self._reads_packets:
             super().log_sent_packet(*arguments, **keywords)
 
-    def log_received_packet(self, *arguments: Any, **keywords: Any) -> None:
-        """Of each packet."""
+    def log_received_packet(self, pkttype: int, *arguments: Any, **keywords: Any) -> None:
+        """Of each packet, before it is processed."""
+        if pkttype == MSG_EXT_INFO and self._may_hurry:
+            self._loop.call_soon(self._hurry)
         if self._reads_packets:
-            super().log_received_packet(*arguments, **keywords)
+            super().log_received_packet(pkttype, *arguments, **keywords)
+
+    @property
+    def taken(self) -> bytes | None:
+        """The public key that let in, where the next time would be shorter for knowing it."""
+        if self._pair is None or (self._pairs == 1 and not _may_want_a_finger(self._pair)):
+            return None
+        return bytes(self._pair.public_data)
+
+    def send_service_request(self, service: bytes) -> None:
+        """Asks for the service once the keys are exchanged and the host's is verified, and does not wait for it.
+
+        A key with several kinds of signatures (RSA) waits until the server has said which it takes: most say so right
+        behind the key exchange.
+        """
+        super().send_service_request(service)
+        self._may_hurry = bool(self._client_keys)
+        if self._may_hurry and len(self._client_keys[0].sig_algorithms) == 1:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        if self._may_hurry and not self._accepted and self._transport is not None:
+            self._may_hurry = False
+            self.hurried = True
+            self._auth = lookup_client_auth(self, b"publickey")
+
+    async def public_key_auth_requested(self) -> Any:
+        """The next key to try."""
+        self._pair = await super().public_key_auth_requested()
+        self._pairs += self._pair is not None
+        return self._pair
 
     async def send_userauth_request(self, method: bytes, *args: bytes, key: Any = None, trivial: bool = True) -> None:
-        """Offers the first key, signed, where asyncssh would ask what there is to be tried.
+        """Offers a key with its signature, where asyncssh would ask whether it would do."""
+        pair = self._pair
+        self._asked_none = self._asked_none or method == b"none"
+        if method != b"publickey" or key is not None or pair is None or not self._signs_at_once(pair):
+            await super().send_userauth_request(method, *args, key=key, trivial=trivial)
+            return
+        try:
+            await super().send_userauth_request(method, Boolean(True), *args[1:], key=pair, trivial=False)
+        except ValueError:  # there is no signature; asyncssh says no more of it either
+            self.try_next_auth()
 
-        A key of an agent may want a finger, so it is asked for only when the server has said that it would do.
-        """
-        if method == b"none" and self._signs_first:
-            self._signs_first = False
-            if self._client_keys and not isinstance(self._client_keys[0], asyncssh.SSHAgentKeyPair):
-                pair = await self.public_key_auth_requested()
-                if pair is not None:
-                    signed = (Boolean(True), String(pair.algorithm), String(pair.public_data))
-                    await super().send_userauth_request(b"publickey", *signed, key=pair, trivial=False)
-                    return
-        if method == b"none":
-            self._asks_none = False
-        await super().send_userauth_request(method, *args, key=key, trivial=trivial)
+    def _signs_at_once(self, pair: Any) -> bool:
+        return not _may_want_a_finger(pair) or pair.public_data == self._favourite
 
     def try_next_auth(self, *, next_method: bool = False) -> None:
         """Goes on; a server that takes no keys may still let in who asks for nothing: it is asked last, not first."""
-        left = self.get_server_auth_methods()[1 if next_method else 0 :]
-        if not left and self._asks_none and not self._signs_first:
-            self._asks_none = False
-            if self._auth:
-                self._auth.cancel()
+        if not self._auth_in_progress:  # no key could be offered early; it goes on when the service is accepted
+            self._stop()
+            self.hurried = False
+            return
+        if not self._accepted:
+            self._accepted = True
+            if self.hurried:
+                return  # the answer is on its way
+            if self._client_keys:
+                self._auth = lookup_client_auth(self, b"publickey")
+                return
+        elif not self.get_server_auth_methods()[1 if next_method else 0 :] and not self._asked_none:
+            self.asked_in_vain = True
+            self._pair = None
+            self._stop()
             self._auth = lookup_client_auth(self, b"none")
             return
         super().try_next_auth(next_method=next_method)
+
+    def _stop(self) -> None:
+        if self._auth:
+            self._auth.cancel()
+            self._auth = None
+
+
+def _may_want_a_finger(pair: Any) -> bool:
+    """Whether a signature may cost the user something: a touch, a confirmation, a code."""
+    return isinstance(pair, asyncssh.SSHAgentKeyPair)

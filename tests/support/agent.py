@@ -15,6 +15,8 @@ import asyncssh
 
 LIST, LISTED, SIGN, SIGNED, FAILURE = 11, 12, 13, 14, 5
 SECURITY_KEY = b"sk-ssh-ed25519@openssh.com"
+RSA_SIGNATURES = {2: b"rsa-sha2-256", 4: b"rsa-sha2-512"}
+"""By the flags of a request."""
 
 
 def _string(data: bytes) -> bytes:
@@ -48,9 +50,9 @@ class Held:
         algorithm = _take(self.public)[0].decode()
         return asyncssh.import_public_key(f"{algorithm} {base64.b64encode(self.public).decode()}")
 
-    def sign(self, data: bytes) -> bytes:
+    def sign(self, data: bytes, flags: int) -> bytes:
         if not self.application:
-            return self.key.sign(data, b"ssh-ed25519")
+            return self.key.sign(data, RSA_SIGNATURES.get(flags, self.key.sig_algorithms[-1]))
         touched, counter = 1, 7
         meant = hashlib.sha256(self.application).digest() + struct.pack(">BI", touched, counter)
         raw = _take(_take(self.key.sign(meant + hashlib.sha256(data).digest(), b"ssh-ed25519"))[1])[0]
@@ -126,4 +128,5 @@ class FakeAgent:
         if held.refuses:
             return bytes([FAILURE])
         self.signatures += 1
-        return bytes([SIGNED]) + _string(held.sign(_take(rest)[0]))
+        data, flags = _take(rest)
+        return bytes([SIGNED]) + _string(held.sign(data, int.from_bytes(flags, "big")))
