@@ -119,7 +119,7 @@ async def connect(
     waiter = options.waiter = loop.create_future()
     favourite = templates.taken.get(place)
     if favourite is not None and options.client_keys:
-        options.client_keys.sort(key=lambda pair: pair.public_data != favourite)
+        options.client_keys = sorted(options.client_keys, key=lambda pair: bool(pair.public_data != favourite))
     factory = lambda: Connection(loop, options, wait="auth", favourite=favourite)  # noqa: E731 - as asyncssh does it
     connection: Connection | None = None
     try:

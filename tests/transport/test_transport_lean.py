@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import asyncssh
@@ -154,53 +154,105 @@ async def test_what_is_written_in_one_turn_is_one_piece() -> None:
     assert wire.written == [b"ab"]
 
 
+MSG_SERVICE_REQUEST = 5
+
+
+@pytest.mark.parametrize("breaks_off", [True, False])
+async def test_a_server_that_does_not_bear_haste_is_asked_in_the_way_of_asyncssh(
+    sshd: SSHD, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, *, breaks_off: bool
+) -> None:
+    """It hangs up, or complains, when it has been sent anything before it accepted the service."""
+    handlers = asyncssh.SSHServerConnection._packet_handlers
+    accept = handlers[MSG_SERVICE_REQUEST]
+
+    async def wary(conn: asyncssh.SSHServerConnection, kind: int, number: int, packet: object) -> None:
+        await asyncio.sleep(0.2)
+        if conn._inpbuf:
+            if breaks_off:
+                raise asyncssh.ProtocolError("this is too early")
+            conn.abort()
+            return
+        accept(conn, kind, number, packet)  # type: ignore[arg-type, call-arg]  # as asyncssh calls it
+
+    monkeypatch.setattr(asyncssh.SSHServerConnection, "_packet_handlers", {**handlers, MSG_SERVICE_REQUEST: wary})
+    assert await ask(sshd.port, daemon) == GREETING
+    assert sshd.connections == 2
+
+
+class OpenSSH:
+    """An SSH server of OpenSSH's, and the operator's keys."""
+
+    def __init__(self, servers: SSHServers, home: Home) -> None:
+        self.servers = servers
+        self.home = home
+
+    def offer(self, *keys: asyncssh.SSHKey) -> None:
+        """These are the operator's keys, in this order."""
+        for number, key in enumerate(keys):
+            self.home.write(f"key{number}", key.export_private_key().decode())
+        names = "".join(f"IdentityFile {self.home.path}/.ssh/key{number}\n" for number in range(len(keys)))
+        self.home.write("config", names)
+
+    async def start(self, authorized: Sequence[asyncssh.SSHKey], *options: str) -> int:
+        """Let these keys in; what the options say wins over the lab's own. The port."""
+        port, keys = FreePorts().take(), self.home.write("let-in", "")
+        keys.write_bytes(b"".join(key.export_public_key() for key in authorized))
+        own = [f"Port {port}", "ListenAddress 127.0.0.1", f"AuthorizedKeysFile {keys}", *options]
+        config, line = self.servers.configure("edge")
+        config.write_text("\n".join([*own, config.read_text()]))  # of each option the first counts
+        self.servers._processes.start("sshd", self.servers.command("edge", "-D"))
+        await reachable(port)
+        self.home.know(f"[127.0.0.1]:{port} {line}\n")
+        return port
+
+
 @pytest.fixture
-def openssh(tmp_path: Path) -> Iterator[SSHServers]:
+def openssh(tmp_path: Path, home: Home) -> Iterator[OpenSSH]:
     with Processes() as processes:
-        yield SSHServers(tmp_path / "sshd", processes)
+        yield OpenSSH(SSHServers(tmp_path / "sshd", processes), home)
+
+
+def new_key(kind: str = "ssh-ed25519") -> asyncssh.SSHKey:
+    return asyncssh.generate_private_key(kind)
 
 
 @pytest.mark.lab
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
-async def test_openssh_with_two_tries(openssh: SSHServers, daemon: Daemon, home: Home, way: str, kind: str) -> None:
+async def test_openssh_with_two_tries(openssh: OpenSSH, daemon: Daemon, way: str, kind: str) -> None:
     """A first key that is refused, then the right one, of each type, is two tries."""
-    right = asyncssh.generate_private_key(kind)
-    for name, key in (("first", asyncssh.generate_private_key("ssh-ed25519")), ("second", right)):
-        (home.path / ".ssh" / name).write_bytes(key.export_private_key())
-    home.write("config", "".join(f"IdentityFile {home.path}/.ssh/{name}\n" for name in ("first", "second")))
-    port = FreePorts().take()
-    (openssh._folder / "keys").write_bytes(right.export_public_key())
-    options = ["MaxAuthTries 2", f"AuthorizedKeysFile {openssh._folder}/keys"]
-    name = f"edge-{way}"
-    _, line = openssh.configure(name, [])
-    config = openssh._folder / f"{name}.conf"
-    text = [text for text in config.read_text().splitlines() if not text.startswith("AuthorizedKeysFile")]
-    config.write_text("\n".join([f"Port {port}", "ListenAddress 127.0.0.1", *text, *options, ""]))
-    openssh._processes.start("sshd", openssh.command(name, "-D"))
-    await reachable(port)
-    home.know(f"[127.0.0.1]:{port} {line}\n")
-    assert await ask(port, daemon, "root") == GREETING
+    right = new_key(kind)
+    openssh.offer(new_key(), right)
+    port = await openssh.start([right], "MaxAuthTries 2")
+    assert await ask(port, daemon, "root") == GREETING, way
 
 
 @pytest.mark.lab
-async def test_openssh_that_wants_two_keys(openssh: SSHServers, daemon: Daemon, home: Home, way: str) -> None:
-    keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(2)]
-    for number, key in enumerate(keys):
-        (home.path / ".ssh" / f"key{number}").write_bytes(key.export_private_key())
-    home.write("config", "".join(f"IdentityFile {home.path}/.ssh/key{number}\n" for number in range(2)))
-    port = FreePorts().take()
-    name = f"two-{way}"
-    _, line = openssh.configure(name, [])
-    (openssh._folder / "keys").write_bytes(b"".join(key.export_public_key() for key in keys))
-    config = openssh._folder / f"{name}.conf"
-    dropped = ("AuthorizedKeysFile", "AuthenticationMethods")
-    text = [text for text in config.read_text().splitlines() if not text.startswith(dropped)]
-    more = [f"AuthorizedKeysFile {openssh._folder}/keys", "AuthenticationMethods publickey,publickey"]
-    config.write_text("\n".join([f"Port {port}", "ListenAddress 127.0.0.1", *text, *more, ""]))
-    openssh._processes.start("sshd", openssh.command(name, "-D"))
-    await reachable(port)
-    home.know(f"[127.0.0.1]:{port} {line}\n")
-    assert await ask(port, daemon, "root") == GREETING
+async def test_openssh_that_wants_two_keys(openssh: OpenSSH, daemon: Daemon, way: str) -> None:
+    keys = [new_key(), new_key()]
+    openssh.offer(*keys)
+    port = await openssh.start(keys, "MaxAuthTries 2", "AuthenticationMethods publickey,publickey")
+    assert await ask(port, daemon, "root") == GREETING, way
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("second", ["password", "keyboard-interactive"])
+async def test_openssh_that_wants_more_than_a_key(openssh: OpenSSH, daemon: Daemon, way: str, second: str) -> None:
+    key = new_key()
+    openssh.offer(key)
+    port = await openssh.start([key], f"AuthenticationMethods publickey,{second}", "KbdInteractiveAuthentication yes")
+    with pytest.raises(errors.AuthFailedError, match=r"^user root was not let in$"):
+        await ask(port, daemon, "root")
+    assert "Partial publickey" in openssh.servers.log("edge"), way
+
+
+@pytest.mark.lab
+async def test_openssh_that_refuses_the_only_key(openssh: OpenSSH, daemon: Daemon, way: str) -> None:
+    """It was not too many: the question at the end, whether one may come in without a key, is not one to be told of."""
+    openssh.offer(new_key())
+    port = await openssh.start([new_key()], "MaxAuthTries 2")
+    with pytest.raises(errors.AuthFailedError, match=r"^user root was not let in$"):
+        await ask(port, daemon, "root")
+    assert openssh.servers.log("edge").count("Connection from 127.0.0.1") <= 2, way  # the first asked only if it is up
 
 
 async def reachable(port: int) -> None:

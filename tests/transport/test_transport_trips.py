@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import asyncssh
@@ -15,6 +18,8 @@ from fleet.inventory.model import ManagementEndpoint, Server
 from fleet.operations.conversation import Access, work_on
 from fleet.operations.status import STATUS
 from fleet.transport import SSHOptions, Transport, lean
+from lab.processes import FreePorts, Processes
+from lab.sshd import SSHServers
 from support.agent import FakeAgent, Held
 from support.farm import Listen
 from support.link import Link
@@ -143,3 +148,25 @@ async def test_nothing_follows_the_key_exchange_with_a_wrong_host(home: Home, da
         last = passage.flights[3]
         assert (int.from_bytes(last[:4], "big") + 4, last[5]) == (len(last), MSG_DISCONNECT)
         assert sshd.users == []
+
+
+@pytest.mark.lab
+async def test_fleet_itself_and_openssh(home: Home, daemon: ManagementEndpoint, tmp_path: Path) -> None:
+    with Processes() as processes:
+        servers = SSHServers(tmp_path / "sshd", processes)
+        (host,) = servers.start("edge", FreePorts().take(), ["127.0.0.1"]).values()
+        async with Link(host.port).running() as link:
+            known = home.know(f"[127.0.0.1]:{link.port} {host.host_key}\n")
+            config = home.write("config", f"UserKnownHostsFile {known}\n")
+            inventory = home.write(
+                "inventory.yaml",
+                f"all: {{hosts: {{edge: {{ssh_host: 127.0.0.1, ssh_port: {link.port}, ssh_user: root,"
+                f" private_key: {servers.user_key}, management: '{daemon}'}}}}}}\n",
+            )
+            command = [sys.executable, "-m", "fleet", "-F", str(config), "-i", str(inventory)]
+            process = await asyncio.create_subprocess_exec(
+                *command, "--connect-timeout", "60s", "clients", "-o", "name", stdout=subprocess.PIPE
+            )
+            out, _ = await process.communicate()
+        assert (process.returncode, len(out.splitlines())) == (0, 3)
+        assert [passage.trips for passage in link.passages] == [HURRIED]
