@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 from fleet.cli.options import Options
 from fleet.cli.output import say
 from fleet.cli.progress import show_progress
-from fleet.cli.sshing import ssh_options
+from fleet.cli.sshing import forks_for, ssh_options
 from fleet.engine import EXIT_INTERRUPTED, Attempt, FanOut, Outcome, fan_out
 from fleet.errors import UsageError
 from fleet.inventory.model import Server
@@ -99,7 +99,7 @@ async def ask_over(
     fan = fan_out(
         servers,
         work_on(access, operation.perform),
-        forks=options.forks,
+        forks=forks_for(options, servers),
         host_timeout=options.host_timeout,
         run_timeout=options.timeout,
     )

@@ -32,6 +32,7 @@ from fleet.operations.operation import Answer, Operation
 from fleet.operations.rollout import Fate, Rollout
 from fleet.render.progress import Progress
 from fleet.render.rolling import clients_text, gate_text, server_line, shortage_text, waiting_text
+from fleet.transport.descriptors import fitting
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -189,7 +190,7 @@ class Driver(Generic[T]):
         fan = fan_out(
             [self._servers[name] for name in names],
             self._work,
-            forks=self._options.forks,
+            forks=fitting(self._options.forks, len(names))[0],
             host_timeout=self._options.host_timeout,
             run_timeout=None if left is None else max(left, 0.001),
         )
@@ -230,7 +231,7 @@ class Driver(Generic[T]):
         async with fan_out(
             [self._servers[name] for name in counts],
             self._counting,
-            forks=self._options.forks,
+            forks=fitting(self._options.forks, len(counts))[0],
             host_timeout=self._options.reply_timeout,
         ) as fan:
             async for outcome in fan:

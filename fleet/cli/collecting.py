@@ -15,6 +15,7 @@ from fleet.cli.choosing import Target, admit
 from fleet.cli.options import Options, OutputFormat
 from fleet.cli.output import error_style, say, write
 from fleet.cli.run import Ending, perform
+from fleet.cli.sshing import forks_for
 from fleet.engine import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, Outcome, Report
 from fleet.errors import InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.model import Server
@@ -140,7 +141,7 @@ class Collecting:
                 servers,
                 self._operation.perform,
                 interval=interval,
-                forks=self._options.forks,
+                forks=forks_for(self._options, servers),
                 host_timeout=self._options.host_timeout,
             )
             seen: dict[str, float] = {}

@@ -21,6 +21,7 @@ from fleet.cli.choosing import admit as admit_servers
 from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.output import error_style, say, write
 from fleet.cli.run import end_refused, open_journal
+from fleet.cli.sshing import forks_for
 from fleet.engine import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -150,7 +151,7 @@ class Console:
     ) -> None:
         from fleet.cli.prompt import Prompt, history_file  # noqa: PLC0415 - prompt_toolkit takes 0.1 s to import
 
-        limits = Limits(options.forks, options.host_timeout)
+        limits = Limits(forks_for(options, servers), options.host_timeout)
         self._room = Room(
             access, servers, limits, heard=self._heard, lost=self._lost, dropped=self._dropped, force=options.force
         )

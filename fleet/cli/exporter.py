@@ -14,6 +14,7 @@ from fleet.cli.asking import Interrupts, access_to, transport_options
 from fleet.cli.http import Page, Server
 from fleet.cli.options import Options
 from fleet.cli.output import say
+from fleet.cli.sshing import forks_for
 from fleet.engine import EXIT_OK, Outcome
 from fleet.errors import HostTimeoutError, UsageError
 from fleet.inventory import model
@@ -118,7 +119,7 @@ class Exporter:
                 self._servers,
                 self._operation.perform,
                 interval=self._interval,
-                forks=options.forks,
+                forks=forks_for(options, self._servers),
                 host_timeout=options.host_timeout,
                 on_sample=self._tell,
             ) as rounds,

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 
 from fleet.cli.options import Options
+from fleet.cli.output import say
 from fleet.transport import SSHOptions
+from fleet.transport.descriptors import fitting
+
+
+def forks_for(options: Options, servers: Sized) -> int:
+    """How many of the servers to ask at a time: `--forks`, or fewer and a word why, where too few files may be open."""
+    forks, why = fitting(options.forks, len(servers))
+    say("" if options.quiet else why)
+    return forks
 
 
 def ssh_options(options: Options, *, keep: bool = False) -> SSHOptions:

@@ -45,6 +45,7 @@ from fleet.render.events import EventLines, event_json
 from fleet.render.style import wants_colour
 from fleet.render.text import escape
 from fleet.transport import Transport
+from fleet.transport.descriptors import fitting
 
 QUEUE_LIMIT = 1000
 """Security limit: events that wait to be written. A server whose event finds no room waits (Follower says how long)."""
@@ -211,7 +212,7 @@ class _Stream:
         return fan_out(
             self._servers,
             work,
-            forks=max(options.forks, len(self._servers)) if live else options.forks,  # one that follows never ends
+            forks=fitting(self._at_a_time, len(self._servers))[0],
             host_timeout=None if live else options.host_timeout,
             run_timeout=options.timeout,
         )
@@ -337,6 +338,11 @@ class _Stream:
             self._closed = True
             fan.interrupt()
 
+    @property
+    def _at_a_time(self) -> int:
+        """Servers; one that is followed never ends."""
+        return max(self._options.forks, len(self._servers)) if self._following.live else self._options.forks
+
     # --- what is said on stderr
 
     def _say_what_it_takes(self) -> None:
@@ -352,7 +358,8 @@ class _Stream:
             until, more = f"and given to others every {following.release_interval:g} s", ""
         say(f"the one management session of {whose} held {until}{more}")
         if count > options.forks:
-            say(f"all {count} are followed at once: --forks {options.forks} is for commands that end")
+            _, few = fitting(self._at_a_time, count)
+            say(few or f"all {count} are followed at once: --forks {options.forks} is for commands that end")
 
     def attached(self, server: str) -> None:
         """As Sink says."""

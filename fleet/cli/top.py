@@ -19,6 +19,7 @@ from fleet.cli.asking import access_to, transport_options
 from fleet.cli.choosing import Target, admit
 from fleet.cli.options import Options, OutputFormat, duration, with_options
 from fleet.cli.run import open_journal
+from fleet.cli.sshing import forks_for
 from fleet.cli.watch import refuse_watch
 from fleet.engine import Outcome, fan_out
 from fleet.errors import FleetError, UsageError
@@ -117,7 +118,7 @@ async def _run(servers: Sequence[Server], options: Options, target: Target, inte
             servers,
             glance(board.wants_log),
             interval=interval,
-            forks=options.forks,
+            forks=forks_for(options, servers),
             host_timeout=options.host_timeout,
             on_sample=_taking(board),
         )

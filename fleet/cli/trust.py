@@ -20,7 +20,7 @@ from fleet.cli.options import Options, Patterns, with_options
 from fleet.cli.output import check_shape, output_for, say, write
 from fleet.cli.progress import show_progress
 from fleet.cli.run import end_refused, finish, open_journal
-from fleet.cli.sshing import ssh_options
+from fleet.cli.sshing import forks_for, ssh_options
 from fleet.cli.terminal import Terminal, terminal
 from fleet.engine import Attempt, Outcome, Report, fan_out
 from fleet.errors import InterruptedRunError, RefusedError, ServerError, UsageError
@@ -250,7 +250,7 @@ class _Run:
                 fan = fan_out(
                     servers,
                     partial(one, transport),
-                    forks=self._options.forks,
+                    forks=forks_for(self._options, servers),
                     host_timeout=self._options.host_timeout,
                     run_timeout=self._options.timeout,
                 )

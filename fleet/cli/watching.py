@@ -25,6 +25,7 @@ from fleet.cli.choosing import Target
 from fleet.cli.options import Options, OutputFormat
 from fleet.cli.output import Output, OutputError, error_style, output_for, say, write
 from fleet.cli.run import Ending
+from fleet.cli.sshing import forks_for
 from fleet.engine import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREACHABLE, Outcome, Report
 from fleet.errors import UsageError
 from fleet.inventory.model import Server
@@ -142,7 +143,7 @@ class _Watch(Generic[T]):
                 self._servers,
                 self._operation.perform,
                 interval=options.watch or 1.0,
-                forks=options.forks,
+                forks=forks_for(options, self._servers),
                 host_timeout=options.host_timeout,
                 on_sample=self._on_sample,
             )

@@ -172,6 +172,8 @@ async def _channel(access: Access, attempt: Attempt, until: float) -> AsyncItera
                     if asyncio.get_running_loop().time() >= until:
                         raise
                     await asyncio.sleep(_BUSY_INTERVAL)
+        for note in access.transport.notes(attempt.server):
+            _warn(attempt, note)
         yield stream
 
 

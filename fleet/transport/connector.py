@@ -12,6 +12,7 @@ import asyncssh
 from fleet.errors import JumpFailedError, ServerError
 from fleet.inventory.model import ManagementEndpoint, SSHSettings
 from fleet.transport import failures
+from fleet.transport.gate import Gate
 from fleet.transport.handshake import CLOSE_TIMEOUT, Handshake, let_go
 from fleet.transport.host_keys import HostKey
 from fleet.transport.identities import Keyring
@@ -23,9 +24,6 @@ from fleet.transport.resolve import Resolved, Resolver
 from fleet.transport.stream import SSHStream, open_channel
 from fleet.transport.tasks import Tasks
 from fleet.transport.threads import Threads
-
-MAX_HANDSHAKES = 8
-"""Logins that begin at a time at one SSH server: a default sshd starts to drop them at ten (MaxStartups)."""
 
 MAX_RESOLVING = 64
 """Hosts whose ssh_config is read at a time: as many as the default number of forks."""
@@ -61,7 +59,7 @@ class Connector:
         self._read_at = asyncio.get_running_loop().time()
         self._resolved: dict[SSHSettings, Resolved] = {}
         self._resolved_at: dict[SSHSettings, float] = {}
-        self._handshakes: dict[_Address, asyncio.Semaphore] = {}
+        self._gates: dict[_Address, Gate] = {}
 
     async def jump(self, settings: SSHSettings) -> SSHSettings | None:
         """The jump host before a host, of the inventory or of ssh_config.
@@ -99,8 +97,8 @@ class Connector:
             ServerError: see `failures`.
         """
         resolved = await self._resolve(settings)
-        async with self._slots(resolved):
-            return await self._handshake(resolved, via, progress).run()
+        async with self._gate(resolved) as gate:
+            return await self._handshake(resolved, via, progress, gate).run()
 
     async def host_key(self, settings: SSHSettings, via: asyncssh.SSHClientConnection | None) -> HostKey:
         """The key that a host shows, and what is known of it; nobody logs in.
@@ -109,16 +107,21 @@ class Connector:
             ServerError: see `failures`.
         """
         resolved = await self._resolve(settings)
-        async with self._slots(resolved):
-            handshake = self._handshake(resolved, via, Progress())
+        async with self._gate(resolved) as gate:
+            handshake = self._handshake(resolved, via, Progress(), gate)
             shown = await handshake.host_keys()
         return resolved.trust.judge(shown, files=resolved.user_files, hashed=resolved.hashed)
 
-    def _slots(self, resolved: Resolved) -> asyncio.Semaphore:
+    def _gate(self, resolved: Resolved) -> Gate:
+        """Of the SSH server, whoever logs in there."""
         address = (resolved.jump, resolved.host.lower(), resolved.port)
-        return self._handshakes.setdefault(address, asyncio.Semaphore(MAX_HANDSHAKES))
+        if address not in self._gates:
+            self._gates[address] = Gate()
+        return self._gates[address]
 
-    def _handshake(self, resolved: Resolved, via: asyncssh.SSHClientConnection | None, progress: Progress) -> Handshake:
+    def _handshake(
+        self, resolved: Resolved, via: asyncssh.SSHClientConnection | None, progress: Progress, gate: Gate
+    ) -> Handshake:
         return Handshake(
             resolved,
             via,
@@ -127,6 +130,7 @@ class Connector:
             tasks=self._tasks,
             progress=progress,
             templates=self._templates,
+            gate=gate,
         )
 
     async def open_channel(
@@ -139,6 +143,10 @@ class Connector:
         """
         timeout = (await self._resolve(settings)).connect_timeout
         return await open_channel(connection, endpoint, tasks=self._tasks, connect_timeout=timeout)
+
+    def notes(self, progress: Progress) -> list[str]:
+        """What the operator should know of a connection that was made."""
+        return failures.notes(progress)
 
     def jump_failed(self, exc: ServerError, jump: SSHSettings) -> ServerError:
         """The error of the hosts behind a jump host that failed."""

@@ -36,14 +36,33 @@ _BUSY_GREETINGS = ("Exceeded MaxStartups",)
 _PENALTY_GREETINGS = ("Not allowed at this time",)  # OpenSSH 9.8, PerSourcePenalties
 
 
+_CROWDED = (
+    "the SSH server turned logins away at first, because too many begin there at a time: "
+    "raise MaxStartups of its sshd, or lower --forks"
+)
+_LOST_BEFORE = "the SSH server closed a connection before the login was done, and took a later one"
+
+
 def is_overload(progress: Progress) -> bool:
     """Whether the SSH server said that it has too many logins to begin at a time (MaxStartups)."""
     return progress.first_line.startswith(_BUSY_GREETINGS)
 
 
+def is_penalty(progress: Progress) -> bool:
+    """Whether the SSH server has shut this machine out for a while (PerSourcePenalties)."""
+    return progress.first_line.startswith(_PENALTY_GREETINGS)
+
+
+def notes(progress: Progress) -> list[str]:
+    """What the operator should know of a login that took more than one try."""
+    if not progress.lost:
+        return []
+    return [_CROWDED if progress.crowded else _LOST_BEFORE]
+
+
 def is_passing_loss(exc: BaseException, progress: Progress) -> bool:
     """Whether a connection was lost before its login was done, in a way that another try may mend."""
-    if progress.phase in (Phase.DNS, Phase.TCP, Phase.JUMP):
+    if progress.phase in (Phase.DNS, Phase.TCP, Phase.JUMP) or is_penalty(progress):
         return False
     if not isinstance(exc, asyncssh.ConnectionLost | ConnectionError):
         return False
@@ -93,6 +112,8 @@ def of_handshake(  # noqa: PLR0911 - a table of errors, read from top to bottom
 
 
 def _late(resolved: Resolved, progress: Progress) -> ServerError:
+    if is_penalty(progress):
+        return _lost(resolved, progress)
     if progress.phase is Phase.GREETING and progress.first_line and not is_overload(progress):
         return _not_ssh(resolved, progress)
     if progress.lost:
@@ -106,17 +127,17 @@ def _lost(resolved: Resolved, progress: Progress) -> ServerError:
     said = progress.first_line
     hint = resolved.command
     tries = f", {progress.lost + 1} times in a row" if progress.lost else ""
+    if is_penalty(progress):
+        return ConnectionLostError(
+            "the SSH server has shut this machine out for a while, and is not tried again meanwhile",
+            hint="wait some minutes, and correct user and key: sshd does so after failed logins (PerSourcePenalties)",
+        )
     if progress.phase is Phase.PROXY:
         complaint = f": {progress.first_complaint}" if progress.first_complaint else ""
         return ConnectionLostError(f"the ProxyCommand gave no SSH greeting{tries}{complaint}", hint=hint)
-    if said.startswith(_PENALTY_GREETINGS):
-        return ConnectionLostError(
-            "the SSH server turned this machine away for a while",
-            hint="wait, then correct user and key: sshd does so after failed logins (PerSourcePenalties)",
-        )
     if said and not is_overload(progress) and progress.phase is Phase.GREETING:
         return _not_ssh(resolved, progress)
-    if is_overload(progress):
+    if is_overload(progress) or progress.crowded:
         hint = "raise MaxStartups of its sshd, or lower --forks: too many logins begin there at a time"
     return ConnectionLostError(f"the SSH server closed the connection before the login was done{tries}", hint=hint)
 
@@ -158,6 +179,10 @@ def _ended(exc: asyncssh.DisconnectError, resolved: Resolved, account: str) -> S
 
 
 def _system(exc: OSError, resolved: Resolved, progress: Progress) -> ServerError:
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        return ConnectRefusedError(
+            "no file descriptor is free on this machine", hint="lower --forks, or raise ulimit -n"
+        )
     if progress.phase is Phase.PROXY and not isinstance(exc, ConnectionError):
         message = f"the ProxyCommand cannot be run: {exc.strerror or exc}"
         return ConnectRefusedError(message, hint="correct ProxyCommand in ssh_config")
@@ -169,10 +194,6 @@ def _system(exc: OSError, resolved: Resolved, progress: Progress) -> ServerError
         )
     if exc.errno == errno.ETIMEDOUT:
         return ConnectTimeoutError(f"nothing answered on port {resolved.port}", hint=_PING + resolved.command)
-    if exc.errno in (errno.EMFILE, errno.ENFILE):
-        return ConnectRefusedError(
-            "no file descriptor is free on this machine", hint="lower --forks, or raise ulimit -n"
-        )
     return ConnectRefusedError(
         f"no way to port {resolved.port}: {exc.strerror or exc}", hint="look at this machine's network and routes"
     )

@@ -14,6 +14,7 @@ import asyncssh
 
 from fleet.transport import failures, lean
 from fleet.transport.dial import Dialer
+from fleet.transport.gate import Gate
 from fleet.transport.identities import Identities, Keyring, Offer
 from fleet.transport.names import Names
 from fleet.transport.progress import Phase, Progress
@@ -79,8 +80,10 @@ class Handshake:
         tasks: Tasks,
         progress: Progress,
         templates: lean.Templates,
+        gate: Gate,
     ) -> None:
         self._resolved = resolved
+        self._gate = gate
         self._templates = templates
         self._via = via
         self._keyring = keyring
@@ -140,6 +143,8 @@ class Handshake:
         except Exception as exc:
             account = self._offer.account() if self._offer else ""
             error = failures.of_handshake(exc, self._resolved, self._progress, account)
+            if failures.is_penalty(self._progress):
+                self._gate.shut(error)
             if error is exc:
                 raise
             raise error from exc
@@ -195,6 +200,7 @@ class Handshake:
         losses = 0
         while True:
             losses += 1
+            self._gate.check()
             self._progress.begin()
             try:
                 return await connect()
@@ -204,6 +210,9 @@ class Handshake:
                 if losses >= MAX_LOSSES and not failures.is_overload(self._progress):
                     raise
             self._progress.lost = losses
+            if failures.is_overload(self._progress):
+                self._progress.crowded = True
+                self._gate.crowded()
             self._stock = self._stock or self._progress.phase in (Phase.KEY_EXCHANGE, Phase.LOGIN)
             pause = min(FIRST_PAUSE * 2 ** (losses - 1), LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, keeps no secret

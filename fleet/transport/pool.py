@@ -10,7 +10,6 @@ took, so that a dead jump host does not hold up every round anew.
 from __future__ import annotations
 
 import asyncio
-import resource
 import shlex
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -30,7 +29,7 @@ from fleet.errors import (
     ServerError,
 )
 from fleet.inventory.model import Server, SSHSettings
-from fleet.transport import given
+from fleet.transport import descriptors, given
 from fleet.transport.host_keys import HostKey
 from fleet.transport.local import LocalStream, open_local
 from fleet.transport.names import Names
@@ -52,6 +51,10 @@ KEPT_SHARE = 0.75
 
 _MENDED_HERE = (AuthFailedError, ConnectRefusedError, HostKeyChangedError, HostKeyUnknownError)
 """Failures that an edited file, or a key added to the agent, may mend while a run goes on."""
+
+REFUSED_HOLD = 30.0
+"""Seconds in which a login that was refused is not tried again where servers are asked again and again: each try that
+fails is held against this machine (PerSourcePenalties of OpenSSH), and files here are not read anew before that."""
 
 GRACE_TIMEOUT = 3.0
 """Seconds for everything to end when a transport is left."""
@@ -77,6 +80,7 @@ class _Endpoint:
         self.attempt: asyncio.Task[SSHClientConnection] | None = None
         self.connection: SSHClientConnection | None = None
         self.progress = Progress()
+        self.notes: list[str] = []
         self.failure: ServerError | None = None
         self.failure_holds_until = 0.0  # loop time, seconds
 
@@ -93,7 +97,7 @@ class Transport:
     def __init__(self, servers: Sequence[Server], options: SSHOptions | None = None, *, keep: bool = False) -> None:
         options = options or SSHOptions()
         self._options = replace(given.with_hosts(options, servers), keep=options.keep or keep)
-        self._most_idle = _most_kept() if self._options.keep else MAX_IDLE
+        self._most_idle = MAX_IDLE
         self._endpoints: dict[SSHSettings, _Endpoint] = {}
         self._idle: dict[_Endpoint, None] = {}
         self._opened: dict[str, _Opened] = {}
@@ -111,6 +115,9 @@ class Transport:
             UsageError: a file that the options name cannot be read, or their jump hosts cannot.
         """
         given.check(self._options)
+        allowed = descriptors.allow(descriptors.wanted(len(self._endpoints)))
+        if self._options.keep:
+            self._most_idle = max(MAX_IDLE, int(allowed * KEPT_SHARE))
         if self._endpoints:
             self._connector = self._new_connector()
         return self
@@ -185,6 +192,14 @@ class Transport:
         if server.name in self._opened:
             found["channel"] = self._opened[server.name].elapsed
         return found
+
+    def notes(self, server: Server) -> list[str]:
+        """What the operator should know of how the connection to a server was made; told once for each connection."""
+        if server.ssh is None:
+            return []
+        endpoint = self._endpoint_of(server.ssh)
+        notes, endpoint.notes = endpoint.notes, []
+        return notes
 
     def opened_at(self, server: Server) -> float | None:
         """When the last channel to a server stood, by the monotonic clock in seconds."""
@@ -309,17 +324,20 @@ class Transport:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         endpoint.progress = Progress()
+        endpoint.notes = []
         try:
             via = await self._way(endpoint, again=again)
             connection = await self._connector.connect(endpoint.settings, via, endpoint.progress)
         except ServerError as exc:
             endpoint.failure = exc
             if self._options.keep:
-                endpoint.failure_holds_until = 2 * loop.time() - begun
+                hold = REFUSED_HOLD if isinstance(exc, AuthFailedError) else loop.time() - begun
+                endpoint.failure_holds_until = loop.time() + hold
                 if isinstance(exc, _MENDED_HERE):
                     self._connector.read_anew(endpoint.settings)
             raise
         endpoint.connection = connection
+        endpoint.notes += self._connector.notes(endpoint.progress)
         return connection
 
     async def _way(self, endpoint: _Endpoint, *, again: bool) -> SSHClientConnection | None:
@@ -336,9 +354,12 @@ class Transport:
         before.leads_on = True
         self._idle.pop(before, None)
         try:
-            return await self._connected(before, again=again)
+            connection = await self._connected(before, again=again)
         except ServerError as exc:
             raise self._connector.jump_failed(exc, jump) from exc
+        endpoint.notes += [f"jump host {jump.host}: {note}" for note in before.notes]
+        before.notes = []
+        return connection
 
     def _release(self, endpoint: _Endpoint) -> None:
         """Close what nobody needs any more."""
@@ -373,12 +394,6 @@ class Transport:
 def _name_in_hint(error: ServerError, server: Server) -> None:
     if error.hint is not None:
         error.hint = error.hint.replace(THIS_SERVER, shlex.quote(server.name))
-
-
-def _most_kept() -> int:
-    """Connections that may be kept open: many, but so that file descriptors are left for everything else."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(MAX_IDLE, int(allowed * KEPT_SHARE)) if allowed != resource.RLIM_INFINITY else 2**31
 
 
 def _copy(error: ServerError) -> ServerError:

@@ -48,12 +48,14 @@ class Progress:
         said: the first bytes of the peer; never more than `MAX_SAID`.
         complaint: the first bytes of what a ProxyCommand writes to its standard error.
         lost: how many attempts before this one were lost before the login was done.
+        crowded: the SSH server said of one of these that too many logins begin there at a time.
         marks: when each phase began, by the monotonic clock in seconds.
     """
 
     said: bytearray = field(default_factory=bytearray)
     complaint: bytes = b""
     lost: int = 0
+    crowded: bool = False
     marks: list[tuple[Phase | None, float]] = field(default_factory=list)
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 from fleet import errors
 from fleet.inventory.model import Server
-from fleet.transport import SSHOptions, Transport, connector, resolve
+from fleet.transport import SSHOptions, Transport, connector, pool, resolve
 from fleet.transport.pool import MAX_IDLE
 from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh
 
@@ -75,7 +75,8 @@ async def test_a_connection_on_which_nothing_comes_any_more_is_given_up(
         assert sshd.connections == 2
 
 
-async def test_a_failure_is_no_answer_for_ever(sshd: SSHD, daemon: Daemon) -> None:
+async def test_a_failure_is_no_answer_for_ever(sshd: SSHD, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "REFUSED_HOLD", 0.2)
     sshd.refuse_auth = True
     server = a_server("edge", ssh(sshd.port), daemon.endpoint)
     async with Transport([server], KEPT) as transport:
@@ -87,7 +88,7 @@ async def test_a_failure_is_no_answer_for_ever(sshd: SSHD, daemon: Daemon) -> No
                 break
             except errors.AuthFailedError:
                 await asyncio.sleep(0.01)
-        assert sshd.connections == 2  # until as much time had passed as the failure took, it was the answer
+        assert sshd.connections == 2  # until the time was over, the failure was the answer
 
 
 async def test_a_host_that_is_trusted_meanwhile(
