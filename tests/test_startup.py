@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,14 @@ ASKING = {"fleet.engine", "fleet.session", "fleet.journal.journal", "fleet.opera
 CHANGING = {
     "fleet.cli.follow",
     "fleet.cli.stream",
+    "fleet.cli.batches",
     "fleet.cli.rolling",
+    "fleet.operations.capacity",
     "fleet.operations.feeds",
+    "fleet.operations.gate",
     "fleet.operations.kill",
+    "fleet.operations.rollout",
+    "fleet.operations.waiting",
 }
 # What a run has no use for that reads, in a table, and meets no mistake.
 OTHERS = {
@@ -60,10 +66,21 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-def modules(folder: Path, *args: str, status: int = 0) -> set[str]:
+@pytest.fixture
+def inventory_over_ssh(tmp_path: Path) -> Path:
+    """One server, behind a port of SSH where nobody listens."""
+    path = tmp_path / "ssh.yaml"
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    path.write_text(f'all:\n  hosts:\n    127.0.0.1:\n      ansible_port: {port}\n      management: "127.0.0.1:7505"\n')
+    return path
+
+
+def modules(folder: Path, *args: str, status: int = 0, path: str = "") -> set[str]:
     """The modules that a command line has imported when it ends."""
     report = folder / "modules"
-    environment = {"HOME": str(folder), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    environment = {"HOME": str(folder), "PATH": path or os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *args, str(report)],
         cwd=folder,
@@ -110,3 +127,68 @@ def test_a_daemon_of_this_machine_is_asked_without_ssh(tmp_path: Path, inventory
     loaded = modules(tmp_path, "status", "-i", str(inventory), status=4)
     assert loaded >= ASKING
     assert loaded & (HEAVY | CHANGING | OTHERS) == set()
+
+
+@pytest.mark.parametrize("args", [("exec", "status 3", "-o", "raw"), ("status",), ("version",)])
+def test_servers_are_asked_over_ssh_with_nothing_of_changes_and_of_other_formats(
+    tmp_path: Path, inventory_over_ssh: Path, args: tuple[str, ...]
+) -> None:
+    loaded = modules(tmp_path, *args, "-i", str(inventory_over_ssh), "--all", status=4)
+    assert loaded >= ASKING | {"asyncssh"}
+    assert loaded & ((HEAVY - {"asyncssh"}) | CHANGING | OTHERS - {"getpass"}) == set()  # asyncssh has that one
+
+
+def test_ssh_is_imported_without_running_a_program(tmp_path: Path, inventory_over_ssh: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("gcc", "cc", "ld", "ldconfig", "objdump"):
+        program = programs / name
+        program.write_text(f"#!/bin/sh\necho {name} >> {tmp_path}/run\nexit 1\n")
+        program.chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    loaded = modules(tmp_path, "status", "-i", str(inventory_over_ssh), status=4, path=path)
+    assert "asyncssh" in loaded
+    assert not (tmp_path / "run").exists()
+    subprocess.run(["gcc"], env={"PATH": path}, check=False)  # it would have been noticed
+    assert (tmp_path / "run").read_text() == "gcc\n"
+
+
+def test_fleet_of_a_process_of_ones_own_is_left_as_it_was(tmp_path: Path, inventory_over_ssh: Path) -> None:
+    program = (
+        "import gc\nfrom fleet.cli.main import run\n"
+        f"assert run(['status', '-i', {str(inventory_over_ssh)!r}]) == 4\n"
+        "assert gc.isenabled() and not gc.get_freeze_count(), 'the collector'\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_garbage_is_looked_for_once_the_command_is_there(tmp_path: Path, inventory_over_ssh: Path) -> None:
+    program = (
+        "import asyncio, gc, sys\n"
+        "run = asyncio.run\n"
+        "def told(*args, **settings):\n"
+        "    print('collects', gc.isenabled(), gc.get_freeze_count() > 10000)\n"
+        "    return run(*args, **settings)\n"
+        "asyncio.run = told\n"
+        f"sys.argv = ['fleet', 'status', '-i', {str(inventory_over_ssh)!r}]\n"
+        "from fleet.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stdout == "collects True True\n"

@@ -26,6 +26,9 @@ def _demo(
     Six simulated servers and a bastion, behind real SSH on loopback; nothing of yours is read or written.
     """
     refuse_watch_of_none(options)
+    from fleet.transport.library import load_asyncssh  # noqa: PLC0415 - late, as what follows
+
+    load_asyncssh()
     from fleet.demo.demo import run_demo  # noqa: PLC0415 - late: it brings asyncssh
 
     return run_demo(keep=keep, write=write)

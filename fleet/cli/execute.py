@@ -9,7 +9,6 @@ import typer
 
 from fleet.cli.choosing import Target
 from fleet.cli.options import Options, with_options
-from fleet.cli.rolling import change
 from fleet.cli.run import run
 from fleet.management.commands import ReplyKind
 from fleet.operations.execute import execute, for_one_server, prepare, shown_arguments
@@ -62,4 +61,8 @@ def _exec(
     prepared = prepare(commands, None if reply is None else _KINDS[reply])
     operation = execute(prepared, force=options.force)
     target = Target(args=tuple(commands), explicit=operation.changes, single=for_one_server(prepared))
-    return (change if operation.changes else run)(operation, options, target)
+    if operation.changes:
+        from fleet.cli.rolling import change  # noqa: PLC0415 - batches and gates, for what changes something
+
+        return change(operation, options, target)
+    return run(operation, options, target)

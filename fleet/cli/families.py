@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from fleet.cli.lean import lean_command
+from fleet.cli.words import words
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "follow": ("log", "events", "bytecount"),
@@ -65,6 +66,20 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002, D102 - as the base says
         return _family(_FAMILY_OF.get(cmd_name, _QUERIES), cmd_name).get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Lists the commands with their summaries, without making one of them."""
+        _Summaries().format_commands(ctx, formatter)
+
+
+class _Summaries(TyperGroup):
+    """The commands as far as they are listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the base says
+        return list(words()["summaries"])
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as the base says
+        return TyperCommand(cmd_name, help=words()["summaries"][cmd_name])
 
 
 @contextmanager

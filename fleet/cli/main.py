@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleet.cli.starting import forget_signals, take_signals
+from fleet.cli.starting import begin, leave, take_signals
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup
@@ -29,6 +29,7 @@ def build() -> TyperGroup:
 
 def main() -> None:
     """The console script."""
+    begin()
     take_signals()
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -37,13 +38,12 @@ def main() -> None:
     if sys.argv[1:2] == ["__complete"]:
         from fleet.cli import complete
 
-        sys.exit(complete.main(sys.argv[2:]))
+        leave(complete.main(sys.argv[2:]))
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # a second one, while the first was being told
         status = 130
-    forget_signals()
-    sys.exit(status)
+    leave(status)
 
 
 def _open_standard_streams() -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleet.cli.charset import settle_charset
+from fleet.cli.starting import loaded
 from fleet.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -371,6 +372,7 @@ def with_options(
         invocation.options = _typed(invocation, options, arguments)
         invocation.complete = True
         settle_charset(invocation.options.output)
+        loaded()
         try:
             status = function(**given, options=invocation.options)
         except KeyboardInterrupt:

@@ -30,7 +30,8 @@ def words() -> dict[str, Any]:
     """What `table` made.
 
     `common` and `changes` are options by their long names; `commands` has each command's path with its summary, its
-    own options, its arguments, the names of its columns, and whether it takes the options of changes.
+    own options, its arguments, the names of its columns, and whether it takes the options of changes; `summaries` is
+    what `fleet --help` lists: the commands, and the families of commands with a name of their own.
     """
     data: dict[str, Any] = json.loads(_FILE.read_text("utf-8"))
     return data
@@ -60,7 +61,13 @@ def table() -> dict[str, Any]:
         "types": _message_types(),
         "drawings": _drawings(),
         "commands": dict(_commands(root, context, COMMON, CHANGE_OPTIONS)),
+        "summaries": {name: _summary(root.get_command(context, name)) for name in root.list_commands(context)},
     }
+
+
+def _summary(command: Any) -> str:
+    """The first paragraph of what is said of it."""
+    return (command.help or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _commands(group: Any, context: Any, common: frozenset[str], changing: frozenset[str]) -> Any:
@@ -78,7 +85,7 @@ def _commands(group: Any, context: Any, common: frozenset[str], changing: frozen
         yield (
             path,
             {
-                "help": (command.help or "").split("\n\n")[0].replace("\n", " "),
+                "help": _summary(command),
                 "options": _options(
                     param for param in command.params if _is_option(param) and param.name not in common
                 ),

@@ -23,6 +23,9 @@ def explain(server: Server, options: SSHOptions) -> tuple[Setting, ...]:
         UsageError: a file that the options name cannot be read, or their jump hosts cannot.
         ServerError: ssh_config cannot be used for this host.
     """
+    from fleet.transport.library import load_asyncssh  # noqa: PLC0415 - ctypes, for what goes over SSH only
+
+    load_asyncssh()
     from fleet.transport.origins import settings_of  # noqa: PLC0415 - asyncssh takes 0.3 s to import
 
     return settings_of(server, options)

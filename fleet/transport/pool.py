@@ -255,6 +255,9 @@ class Transport:
         self._opened[server.name] = _Opened(at - begun, at)
 
     def _new_connector(self) -> Connector:
+        from fleet.transport.library import load_asyncssh  # noqa: PLC0415 - ctypes, for what goes over SSH only
+
+        load_asyncssh()
         from fleet.transport.connector import Connector  # noqa: PLC0415 - asyncssh takes 0.3 s to import
 
         return Connector(self._options, self._tasks)
