@@ -7,7 +7,9 @@ routes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from types import MemberDescriptorType
 from typing import Any, Generic, TypeVar
@@ -42,9 +44,22 @@ class Late(Generic[T]):
         recipe = self._recipe
         if recipe is not None:
             make, arguments = recipe
-            self._value = make(*arguments)
+            with _no_collection():
+                self._value = make(*arguments)
             self._recipe = None
         return self._value  # type: ignore[return-value] # None only where None was made
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """All that is made inside is kept, so that a garbage collector who looks at it again and again finds nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def late(*names: str) -> Callable[[type[T]], type[T]]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain, dropwhile, repeat
 from typing import Any, NamedTuple
@@ -38,9 +39,9 @@ _UNDEFINED = frozenset({"", "UNDEF"})
 _HIGHEST_PORT = 65535
 _BATCH = 200  # rows that are read at once: their values stay in the processor's cache, which makes it twice as fast
 _BETWEEN = "\n"  # a value of its own between two rows that are packed together
-_DIGITS = b"0123456789"
-_LONGEST_ROW = 4000  # in a row as long as that may be a number of more digits than Python converts
-_SURE_TIME = 11  # digits: the calendar ends with a time_t of twelve
+_LAST_DIGITS = 3  # of a time_t, which are added to a moment that it shares with others
+# Security limit: rows of a header with more columns are read one by one, as no expression of that size is made for it.
+_MOST_CHECKED_COLUMNS = 64
 _NO_EXTRA: Mapping[str, str] = {}  # shared by all rows; a MappingProxyType could not be sent to another process
 
 _REAL_ADDRESS = re.compile(
@@ -359,12 +360,12 @@ class _Check:
     Attributes:
         what: in a word, for people.
         parse: reads one value; ValueError where it is something else.
-        sure: whether all of many values can be read, or are empty; False may also mean that it cannot tell.
+        digits: a value of at most so many ASCII digits can be read, or is empty.
     """
 
     what: str
     parse: Callable[[str], int | datetime]
-    sure: Callable[[list[str]], bool]
+    digits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,12 +396,27 @@ class _Table:
         return self.packed.split(self.separator) if isinstance(self.packed, str) else self.packed
 
 
+class _Moments(dict[str, datetime]):
+    """The beginning of every thousand seconds that was asked for, by the digits of its time_t before the last three."""
+
+    def __missing__(self, digits: str) -> datetime:
+        moment = self[digits] = datetime.fromtimestamp(int(digits) * 10**_LAST_DIGITS, UTC)
+        return moment
+
+
+@cache
+def _seconds() -> Mapping[str, timedelta]:
+    """How much the last three digits of a time_t are."""
+    return {f"{second:0{_LAST_DIGITS}}": timedelta(seconds=second) for second in range(10**_LAST_DIGITS)}
+
+
 class _Columns:
     """The columns of a table, typed. One is taken out as it is read; what is left is unknown to fleet."""
 
-    def __init__(self, table: _Table) -> None:
+    def __init__(self, table: _Table, moments: _Moments | None = None) -> None:
         self._table = table
         self._values = table.values()
+        self._moments = _Moments() if moments is None else moments
         self._left = dict.fromkeys(table.columns)
         self._left.pop(_CLIENT_LIST, None)  # the row's kind, in formats 2 and 3
         self._left.pop(_ROUTING_TABLE, None)
@@ -452,12 +468,16 @@ class _Columns:
             return [None] * len(self)
         if column in self._table.read:
             return self._table.read[column]
-        distinct = set(cells)
-        if len(distinct) * 2 > len(cells) and "" not in distinct:
-            return list(map(datetime.fromtimestamp, map(int, cells), repeat(UTC)))
-        # Many clients come back in one second after a restart, and most routes were used just now.
-        moments = {cell: datetime.fromtimestamp(int(cell), UTC) if cell else None for cell in distinct}
-        return list(map(moments.__getitem__, cells))
+        distinct = set(cells)  # many come back in one second after a restart, and most routes were used just now
+        made: dict[str, datetime | None]
+        if (
+            min(map(len, distinct), default=0) > _LAST_DIGITS
+        ):  # a third of the time of fromtimestamp
+            moments, seconds = self._moments, _seconds()
+            made = {cell: moments[cell[:-_LAST_DIGITS]] + seconds[cell[-_LAST_DIGITS:]] for cell in distinct}
+        else:
+            made = {cell: datetime.fromtimestamp(int(cell), UTC) if cell else None for cell in distinct}
+        return list(map(made.__getitem__, cells))
 
     def extras(self) -> Iterable[Mapping[str, str]]:
         """What was not taken out, row by row."""
@@ -485,11 +505,13 @@ class _LateClients(Late[tuple[Client, ...]]):
 
 
 def _make_clients(tables: Sequence[_Table], routes: Late[tuple[Route, ...]]) -> tuple[Client, ...]:
-    return tuple(chain.from_iterable(_clients(_Columns(table), routes) for table in tables))
+    moments = _Moments()
+    return tuple(chain.from_iterable(_clients(_Columns(table, moments), routes) for table in tables))
 
 
 def _make_routes(tables: Sequence[_Table]) -> tuple[Route, ...]:
-    return tuple(chain.from_iterable(_routes(_Columns(table)) for table in tables))
+    moments = _Moments()
+    return tuple(chain.from_iterable(_routes(_Columns(table, moments)) for table in tables))
 
 
 def _clients(table: _Columns, routes: Late[tuple[Route, ...]]) -> Iterable[Client]:
@@ -571,28 +593,38 @@ def _read_table(
     problems: _Problems,
 ) -> _Table:
     header, separator = form
-    text = f"{separator}{_BETWEEN}{separator}".join(rows)
-    values, step = text.split(separator), len(header) + 1
-    if _fit_all(values, step, rows, text):
-        table = _Table(columns, len(rows), text, separator, step, {}, {})
-    else:
-        rows, values, surplus = _fit_rows(header, rows, separator, problems.rows)
-        table = _Table(columns, len(rows), values, separator, len(header), surplus, {})
-    longest = len(max(rows, key=len, default=""))
+    between = f"{separator}{_BETWEEN}{separator}"
+    packed = between.join(rows)
+    digits = {columns[name]: check.digits for name, check in checks.items() if name in columns}
+    step = len(header) + 1
+    # As many values as there should be in all: then none of what parts two rows was taken for a value.
+    counts = packed.count(_BETWEEN), packed.count(separator)
+    if len(header) <= _MOST_CHECKED_COLUMNS and counts == (len(rows) - 1, len(rows) * step - 2):
+        expression = _rows_that_fit(len(header), separator, tuple(digits.items()))
+        if expression.fullmatch(packed + between):
+            return _Table(columns, len(rows), packed, separator, step, {}, {})
+    rows, values, surplus = _fit_rows(header, rows, separator, problems.rows)
+    table = _Table(columns, len(rows), values, separator, len(header), surplus, {})
     for name, check in checks.items():
         if name in columns:
-            cells = values[columns[name] :: table.step]
-            if longest > _LONGEST_ROW or not check.sure(cells):
-                table.read[name] = _one_by_one(name, check, cells, rows, problems.values)
+            table.read[name] = _one_by_one(name, check, values[columns[name] :: table.step], rows, problems.values)
     return table
 
 
-def _fit_all(values: list[str], step: int, rows: list[str], packed: str) -> bool:
-    """Whether each row has as many values as the header: what parts them is where it should be, and nowhere else."""
-    count = len(rows)
-    if len(values) != count * step - 1 or packed.count(_BETWEEN) != count - 1:
-        return False
-    return set(values[step - 1 :: step]) <= {_BETWEEN}
+@lru_cache(maxsize=32)  # a release has its two headers
+def _rows_that_fit(width: int, separator: str, digits: tuple[tuple[int, int], ...]) -> re.Pattern[str]:
+    """Matches rows that fit their header and can be read, each with what parts it from the next behind it.
+
+    It never goes back, since each of its steps takes all that it can. It takes half the time of a split.
+
+    Args:
+        width: columns of the header.
+        separator: between two values.
+        digits: the columns whose values are numbers, with the most digits of one.
+    """
+    most = dict(digits)
+    values = (f"[0-9]{{0,{most[index]}}}+" if index in most else f"[^{separator}]*+" for index in range(width))
+    return re.compile(f"(?:{separator.join(values)}{separator}{_BETWEEN}{separator})*+")
 
 
 def _one_by_one(
@@ -606,16 +638,6 @@ def _one_by_one(
             values.append(None)
             problems.append(f"{column} is not a {check.what} in the row: {row}")
     return values
-
-
-def _are_numbers(cells: list[str]) -> bool:
-    """Digits only, or empty: int() would also take signs, blanks, underscores and the digits of other scripts."""
-    text = "".join(cells)
-    return text.isascii() and not text.encode("ascii").translate(None, _DIGITS)
-
-
-def _are_times(cells: list[str]) -> bool:
-    return max(map(len, cells), default=0) <= _SURE_TIME and _are_numbers(cells)
 
 
 def _fit_rows(
@@ -690,8 +712,8 @@ def _is_real_address(text: str) -> bool:
     return parse_real_address(text) is not None
 
 
-_NUMBERS = _Check("number", parse_number, _are_numbers)
-_TIMES = _Check("time", parse_time, _are_times)
+_NUMBERS = _Check("number", parse_number, 20)  # of 64 bits
+_TIMES = _Check("time", parse_time, 11)  # the calendar ends with a time_t of twelve
 _CLIENT_CHECKS: Mapping[str, _Check] = {
     "Bytes Received": _NUMBERS,
     "Bytes Sent": _NUMBERS,
