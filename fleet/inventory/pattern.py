@@ -89,12 +89,21 @@ def split(pattern: str) -> list[str]:
         raise UsageError("the pattern is empty", hint="name servers or groups, or use --all")
     parts: list[str] = []
     for between_commas in _cut(pattern, ","):
-        address = between_commas.strip().lstrip("!&")
+        address = between_commas.strip().lstrip("!&") if ":" in between_commas else ""
         parts.extend([between_commas] if is_ipv6(address) else _cut(between_commas, ":"))
     return [part.strip() for part in parts]
 
 
-def _cut(pattern: str, separator: str) -> Iterator[str]:
+def _cut(pattern: str, separator: str) -> Iterable[str]:
+    if "[" not in pattern and "~" not in pattern:  # each separator parts two, and a list of names may be long
+        parts = pattern.split(separator)
+        if all(map(_names_something, parts)):
+            return parts
+    return _scan(pattern, separator)
+
+
+def _scan(pattern: str, separator: str) -> Iterator[str]:
+    """The parts, and what is wrong with the pattern, if anything is."""
     start = 0
     scan = _Scan()
     for index, character in enumerate(pattern):
@@ -110,12 +119,16 @@ def _cut(pattern: str, separator: str) -> Iterator[str]:
 
 def _part(pattern: str, start: int, end: int) -> str:
     part = pattern[start:end]
-    if not part.strip().lstrip("!&"):
+    if not _names_something(part):
         raise UsageError(
             f"pattern {quote(pattern)} has nothing to name at character {start + 1}",
             hint="name a server or group there, or remove the sign",
         )
     return part
+
+
+def _names_something(part: str) -> bool:
+    return bool(part.strip().lstrip("!&"))
 
 
 class _Scan:
@@ -166,6 +179,8 @@ class _Evaluator:
             self._by_host.setdefault(server.host, []).append(index)
         for host in inventory.jump_hosts:
             self._by_host[host] = []
+        self._by_group: dict[str, list[int]] = {}  # as far as anybody asked
+        self._all_names: list[tuple[str, Collection[int]]] | None = None  # the same
 
     def evaluate(self, *patterns: str, excluding: bool = False) -> set[int]:
         """The servers of one pattern, or of several that are read as one.
@@ -272,9 +287,8 @@ class _Evaluator:
         """The servers of a group, a host or a server of exactly that name; None where there is no such name."""
         if name == "*":
             return range(len(self._inventory.servers))
-        group = self._inventory.groups.get(name)
-        if group is not None:
-            return [self._by_name[server] for server in group.servers]
+        if name in self._inventory.groups:
+            return self._group(name)
         if name in self._by_host:
             return self._by_host[name]
         index = self._by_name.get(name)
@@ -282,20 +296,26 @@ class _Evaluator:
 
     def _matching(self, matches: Callable[[str], object]) -> set[int]:
         """The servers whose own name, host or group a predicate accepts."""
-        found: set[int] = set()
-        for name, group in self._inventory.groups.items():
-            if matches(name):
-                found.update(self._by_name[server] for server in group.servers)
-        for host, indexes in self._by_host.items():
-            if matches(host):
-                found.update(indexes)
-            else:
-                found.update(i for i in indexes if self._is_daemon(i) and matches(self._inventory.servers[i].name))
-        return found
+        if self._all_names is None:
+            self._all_names = list(self._names())
+        return {index for name, indexes in self._all_names if matches(name) for index in indexes}
 
-    def _is_daemon(self, index: int) -> bool:
-        server = self._inventory.servers[index]
-        return server.name != server.host
+    def _names(self) -> Iterator[tuple[str, Collection[int]]]:
+        """Every name of a group, a host or a server, with the servers that it stands for."""
+        for name in self._inventory.groups:
+            yield name, self._group(name)
+        yield from self._by_host.items()
+        for index, server in enumerate(self._inventory.servers):
+            if server.name != server.host:
+                yield server.name, (index,)
+
+    def _group(self, name: str) -> list[int]:
+        """The servers of a group that there is, in inventory order."""
+        indexes = self._by_group.get(name)
+        if indexes is None:
+            indexes = [self._by_name[server] for server in self._inventory.groups[name].servers]
+            self._by_group[name] = indexes
+        return indexes
 
     def _glob(self, text: str) -> set[int]:
         return self._matching(re.compile(fnmatch.translate(text)).match)
@@ -354,9 +374,11 @@ class _Evaluator:
         except ValueError as error:
             raise UsageError(f"range in pattern {quote(text)}: {error}", hint=_RANGE_HINT) from None
         found: set[int] = set()
-        for values in itertools.product(*ranges):
-            tail = "".join(value + literal for value, literal in zip(values, literals[1:], strict=True))
-            found.update(self._exact(literals[0] + tail) or ())
+        pieces = [literals[:1]]
+        for names, literal in zip(ranges, literals[1:], strict=True):
+            pieces += [names, [literal]]
+        for name in map("".join, itertools.product(*pieces)):
+            found.update(self._exact(name) or ())
         return found
 
 

@@ -470,9 +470,7 @@ class _Columns:
             return self._table.read[column]
         distinct = set(cells)  # many come back in one second after a restart, and most routes were used just now
         made: dict[str, datetime | None]
-        if (
-            min(map(len, distinct), default=0) > _LAST_DIGITS
-        ):  # a third of the time of fromtimestamp
+        if min(map(len, distinct), default=0) > _LAST_DIGITS:  # a third of the time of fromtimestamp
             moments, seconds = self._moments, _seconds()
             made = {cell: moments[cell[:-_LAST_DIGITS]] + seconds[cell[-_LAST_DIGITS:]] for cell in distinct}
         else:

@@ -25,7 +25,9 @@ def main() -> int:
             case "peers":
                 return _peers(arguments, folder)
             case "growth":
-                return growth.measure(folder, arguments.sizes, arguments.forks, arguments.rounds)
+                return growth.measure(
+                    folder, arguments.sizes, arguments.forks, arguments.rounds, memory=arguments.memory
+                )
             case "startup":
                 return startup.measure(folder, arguments.rounds)
             case _:
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes = commands.add_parser("growth", help="fleet alone with more and more servers, of a farm in one process")
     sizes.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[100, 1000, 10000])
     sizes.add_argument("--rounds", type=int, default=3)
+    sizes.add_argument("--memory", action="store_true", help="of each format too, and with 500 forks")
     start = commands.add_parser("startup", help="what a start costs before anything is done")
     start.add_argument("--rounds", type=int, default=15)
     profile = commands.add_parser("profile", help="where fleet's own time goes, layer by layer")
