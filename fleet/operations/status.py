@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from fleet.management import commands
@@ -241,15 +242,13 @@ ROUTE_COLUMNS = (
 )
 
 
+_client_cells: Callable[[Client], Row] = attrgetter(*(column.name for column in CLIENT_COLUMNS))
+_route_row: Callable[[Route], Row] = attrgetter(*(column.name for column in ROUTE_COLUMNS))
+
+
 def _client_row(client: Client) -> Row:
-    cells = [getattr(client, column.name) for column in CLIENT_COLUMNS]
-    if client.handshaking:
-        cells[0] = HANDSHAKING
-    return cells
-
-
-def _route_row(route: Route) -> Row:
-    return [getattr(route, column.name) for column in ROUTE_COLUMNS]
+    cells = _client_cells(client)
+    return (HANDSHAKING, *cells[1:]) if client.handshaking else cells
 
 
 def _totals_of(

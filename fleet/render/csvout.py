@@ -15,7 +15,7 @@ from fleet.operations.columns import Column, Instead
 from fleet.render.jsonout import to_jsonable
 from fleet.render.text import escape
 
-_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA: Final = frozenset({"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"})
 """A spreadsheet runs a cell that begins with one of these, as OWASP's page on CSV injection has it (the wide ones for
 East Asian settings). TAB, CR and LF, which it names too, are escaped before they come here."""
 
@@ -41,19 +41,23 @@ def value(cell: object) -> object:
     Control characters are escaped as for people, since nothing says that nobody looks at it on a terminal; so a record
     is always one line. A text that a spreadsheet would run has a `'` before it.
     """
-    if type(cell) is int:  # most cells, quickly
+    if type(cell) is int:  # many cells, quickly
         return cell
-    plain = to_jsonable(cell)
+    plain = cell if type(cell) is str else to_jsonable(cell)
     if plain is None or isinstance(cell, Instead):
         return ""
-    if isinstance(plain, bool):
-        return "true" if plain else "false"
     if isinstance(plain, list):
         plain = ",".join(map(str, plain))
-    if not isinstance(plain, str):
-        return plain
-    text = escape(plain)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    if isinstance(plain, str):
+        return _harmless(plain)
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    return plain
+
+
+def _harmless(text: str) -> str:
+    text = escape(text)
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def _text(rows: Iterable[Sequence[object]]) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from operator import attrgetter
 from pathlib import PurePath
 from typing import Any, Final, TypeVar, cast
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 SCHEMA: Final = 1
 _DECIMALS: Final = 3  # seconds to the millisecond: more is noise
 _AS_TEXT: Final = (IPv4Address, IPv6Address, IPv4Network, IPv6Network, PurePath)
+_AS_IT_IS: Final = frozenset({type(None), str, int, bool})
+_DELETE: Final = "\x7f"
 _NOT_ASCII: Final = re.compile(r"[^\n -~]")
 
 
@@ -39,7 +42,7 @@ def to_jsonable(value: Any) -> Any:
         ValueError: a time without a zone.
     """
     kind: type[object] = type(value)
-    if value is None or kind is str or kind is int or kind is bool:
+    if kind in _AS_IT_IS:
         return value
     if kind is float:
         return round(value, _DECIMALS)
@@ -68,9 +71,13 @@ def _dataclass_converter(kind: type) -> Callable[[Any], Any]:
 def _object_converter(names: tuple[str, ...], flattened: AbstractSet[str]) -> Callable[[Any], dict[str, Any]]:
     plain = tuple(name for name in names if name not in flattened)
     merged = tuple(name for name in names if name in flattened)
+    items_of = _reader(plain)
 
     def convert(value: Any) -> dict[str, Any]:
-        result = {name: to_jsonable(getattr(value, name)) for name in plain}
+        result = {
+            name: item if type(item) in _AS_IT_IS else to_jsonable(item)
+            for name, item in zip(plain, items_of(value), strict=True)
+        }
         for name in merged:
             extra = getattr(value, name)
             if isinstance(extra, Mapping):
@@ -81,6 +88,13 @@ def _object_converter(names: tuple[str, ...], flattened: AbstractSet[str]) -> Ca
         return result
 
     return convert
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes at once."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
@@ -118,6 +132,8 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     """
     separators = (",", ": ") if indent is not None else (", ", ": ")
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    if text.isascii() and _DELETE not in text:
+        return text  # what else acts on a terminal is below U+0020, which json.dumps has spelled
     return _NOT_ASCII.sub(_spell, text)
 
 

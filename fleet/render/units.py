@@ -69,7 +69,9 @@ def rfc3339(time: datetime) -> str:
     """
     if time.tzinfo is None:
         raise ValueError(f"{time} has no time zone")
-    text = time.astimezone(UTC).replace(tzinfo=None).isoformat()
+    if time.tzinfo is not UTC:  # nearly every time is, and a status has thousands
+        time = time.astimezone(UTC)
+    text = time.isoformat().removesuffix("+00:00")
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
