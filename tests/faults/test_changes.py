@@ -36,6 +36,7 @@ from fleet.operations.unlock import Answers, Login, unlock
 from fleet.operations.waiting import Want, WantKind
 from fleet.operations.who import client_id, name_or_address
 from fleet.transport import SSHOptions, Transport
+from fleet.transport.lean import SWITCH
 from support.sshd import OPTIONS, SSHD, Home, a_server, ssh
 from support.steps import Steps, open_sockets
 
@@ -210,8 +211,12 @@ async def _everywhere_over_ssh(steps: Steps, change: Change, cut: str, locks: Pa
     raise AssertionError("no run came to its end")
 
 
+@pytest.mark.parametrize("way", ["lean", "stock"])
 @pytest.mark.parametrize("cut", SSH_CUTS)
-def test_at_every_await_over_ssh(cut: str, home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_at_every_await_over_ssh(
+    cut: str, way: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(SWITCH, way)
     change = next(change for change in CHANGES if change.name == "exec")
     steps = Steps()
     with asyncio.Runner(loop_factory=steps.loop) as runner:
