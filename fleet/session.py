@@ -457,7 +457,8 @@ class Session:
             for event in events:
                 if isinstance(event, Greeting):
                     self.greeting = event
-                elif isinstance(event, PasswordRequested):
+                elif isinstance(event, PasswordRequested) and self._protocol.state is State.EXPECT_PASSWORD:
+                    # a peer that went on without waiting, or broke the protocol behind its prompt, is given nothing
                     secret = await _secret(password, event.attempt, secret)
                     deadline, logging_in = self._deadline(self._reply_timeout), True
                     await self._write_password(secret, deadline)

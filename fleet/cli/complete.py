@@ -53,18 +53,31 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _for_bash(line: str, breaks: str) -> str:
-    """For bash, which replaces only what stands behind the last of its word breaks."""
+    """For bash, which replaces only what stands behind the last of its word breaks.
+
+    It puts in what it is given as it is: a common name must not end the word, nor the quotes that it stands in.
+    """
     words, raw = _split(line)
     answer = answer_to(words)
-    quoted = raw[:1] in ("'", '"')
-    cut = 0 if quoted else max((raw.rfind(char) for char in breaks if char in ":=@,"), default=-1) + 1
-    lines = [word if quoted else _quoted(word)[cut:] for word, _text in answer.words]
+    quote = raw[:1] if raw[:1] in ("'", '"') else ""
+    if quote and quote in raw[1:]:
+        return "done\n"  # quotes that were closed and opened again: nobody knows what it replaces
+    typed = 0 if quote else max((raw.rfind(char) for char in breaks if char in ":=@,"), default=-1) + 1
+    cut = len(_unquoted(raw[:typed]))
+    lines = [_within(quote, word) if quote else _quoted(word[cut:]) for word, _text in answer.words]
     return "\n".join([answer.how, *lines]) + "\n"
 
 
 def _quoted(word: str) -> str:
     """The word as bash has to read it; what it does not have to quote stays readable."""
-    return re.sub(r"([^\w@%+=:,./\-\[\]~!&*])", r"\\\1", word) if shlex.quote(word) != word else word
+    return re.sub(r"([^\w@%+=:,./\-\[\]])", r"\\\1", word) if shlex.quote(word) != word else word
+
+
+def _within(quote: str, word: str) -> str:
+    """The word as bash has to read it behind a quote that stands open; it closes that itself."""
+    if quote == "'":
+        return word.replace("'", r"'\''")
+    return re.sub(r'([\\"$`])', r"\\\1", word).replace("!", '"\\!"')
 
 
 def _split(line: str) -> tuple[list[str], str]:
@@ -224,7 +237,7 @@ def _words_of(place: _Place, kind: str) -> Iterable[str]:
     """The words of a kind, as the help's placeholder names it."""
     makers: dict[str, Callable[[], Iterable[str]]] = {
         "SERVER": lambda: _places(place)[0],
-        "WHO": common_names,
+        "WHO": lambda: [name for name in common_names() if place.ended or not name.startswith("-")],
         "SIGNAL": lambda: _SIGNALS,
         "COLUMN": lambda: [sign + name for sign in ("", "-") for name in _columns(place)],
         "RUN|last": _runs,

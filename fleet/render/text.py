@@ -9,12 +9,13 @@ _LAST_SURROGATE_ESCAPE = 0xDCFF
 _NAMED = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # Unicode's own categories of what is not seen: controls (C0, DEL, C1), format characters (bidi overrides and isolates,
-# zero-width characters, tags), surrogates, line and paragraph separators.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# zero-width characters, tags), surrogates, line and paragraph separators. And those of which nobody knows what a
+# terminal makes of them: private ones, and codes that have no character (a later Unicode may format with them).
+_HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character acts on a terminal, or on the order of its text, without being seen."""
+    """Whether a character acts on a terminal, or on the order of its text, without being seen, or may do so."""
     return category(character) in _HIDDEN
 
 

@@ -145,7 +145,8 @@ def test_common_names_are_bounded_and_none_drives_a_terminal() -> None:
     [
         ("fleet sta", ["done", "status", "state"]),
         ("fleet status --output=ya", ["done", "yaml"]),
-        ("fleet status eu:!ed", ["open", "!edge-1", "!edge-2"]),
+        ("fleet status eu:!ed", ["open", r"\!edge-1", r"\!edge-2"]),
+        (r"fleet status \!gw:ed", ["open", "edge-1", "edge-2"]),
         ("fleet kill Do", ["done", r"Doe,\ Jane"]),
         ("fleet kill 'Do", ["done", "Doe, Jane"]),
         ("fleet kill \\$", ["done", r"\$\(x\)"]),
@@ -157,6 +158,38 @@ def test_bash_gets_what_it_replaces(known: Fleet, line: str, expected: list[str]
     known.capture.readouterr()
     assert complete.main(["bash", line, BREAKS]) == 0
     assert known.capture.readouterr().out.decode().splitlines() == expected
+
+
+EVIL = ("x&touch owned&", "x;touch owned", "x'&touch owned&'", 'x"&touch owned&"', "x$(touch owned)", "x`touch owned`",
+        "x|touch owned", "x>owned", "x !1", "x\\", "x*", "x#")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVIL)
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_a_common_name_starts_nothing_in_a_shell(fleet: Fleet, tmp_path: Path, name: str, quote: str) -> None:
+    """What bash is given for a name is one word, and that name: no client chooses what its operator runs."""
+    remembered.remember_common_names([name])
+    fleet.capture.readouterr()
+    assert complete.main(["bash", f"fleet kill {quote}x", BREAKS]) == 0
+    _how, *words = fleet.capture.readouterr().out.decode().splitlines()
+    assert len(words) == 1
+    line = f"printf '%s.' {quote}{words[0]}{quote}"
+    done = subprocess.run(["bash", "--norc", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, (tmp_path / "owned").exists()) == (f"{name}.", "", False)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_common_name_is_no_option() -> None:
+    remembered.remember_common_names(["--yes", "-y", "x"])
+    assert answer("kill", "") == ["x"]
+    assert "--yes" in answer("kill", "--", "")
+
+
+def test_quotes_that_were_closed_complete_nothing(fleet: Fleet) -> None:
+    remembered.remember_common_names(["ab"])
+    fleet.capture.readouterr()
+    complete.main(["bash", "fleet kill 'a'", BREAKS])
+    assert fleet.capture.readouterr().out.decode().splitlines() == ["done"]
 
 
 _BASH = """\

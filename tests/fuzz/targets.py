@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from fleet.errors import CommandFailedError, InventoryError, ProtocolError, RefusedError, ServerError
 from fleet.inventory.load import load
@@ -60,8 +61,8 @@ class Target:
 
 
 def _shown(text: str) -> None:
-    """Nothing in what people see acts on their terminal."""
-    assert all(line.isprintable() for line in text.split("\n")), text
+    """Nothing in what people see acts on their terminal. Blanks of all widths are seen, though not by isprintable."""
+    assert all(character.isprintable() or category(character) == "Zs" or character == "\n" for character in text), text
 
 
 # The protocol: any bytes give events or the documented errors, however they are cut

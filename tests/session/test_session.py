@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -11,6 +12,7 @@ from fleet.errors import (
     ManagementPasswordError,
     ProtocolError,
     ReplyTimeoutError,
+    ServerError,
     UsageError,
 )
 from fleet.management import commands
@@ -204,6 +206,27 @@ async def test_the_password_is_asked_for_once_and_only_if_wanted() -> None:
         pass
     assert source.asked == 1
     assert peer.written == [b"x" * 128 + b"\n", b"x" * 127 + b"\n"]
+
+
+@pytest.mark.parametrize("behind", [b"nonsense\r\n", b"ERROR: no\r\n", PROMPT, b">INFO:x\r\n" + PROMPT])
+async def test_a_peer_that_goes_on_behind_its_prompt_costs_its_own_session(behind: bytes) -> None:
+    """Whatever comes in one piece with the prompt: an error of the peer's, or a session, and no bug."""
+    password = Password(b"secret")
+    with suppress(ServerError):
+        async with Session.open(
+            Daemon(PROMPT + behind, mute), password=password, greeting_timeout=SHORT, reply_timeout=SHORT
+        ):
+            pass
+    assert password.asked <= 2
+
+
+async def test_a_peer_that_greets_without_waiting_gets_no_password() -> None:
+    password = Password(b"secret")
+    peer = Daemon(PROMPT + ACCEPTED, ANSWERS.get)
+    with suppress(ServerError):
+        async with Session.open(peer, password=password, greeting_timeout=SHORT, reply_timeout=SHORT):
+            pass
+    assert (password.asked, peer.written) == (0, [])
 
 
 async def test_a_long_password_that_is_wrong_is_tried_twice() -> None:
