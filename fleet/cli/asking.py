@@ -187,6 +187,7 @@ class Interrupts:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: Callable[[], None] = lambda: None
         self._last_words: Callable[[], str] = str
+        self._notice = ""
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._handle) for number in self._signals}
@@ -210,6 +211,10 @@ class Interrupts:
         if self._came:
             end()
 
+    def go_on_with(self, notice: str) -> None:
+        """What is told of the first one where it ends nothing, since all is done but the writing."""
+        self._notice = notice
+
     def leave_with(self, last_words: Callable[[], str]) -> None:
         """What there is to say where the process ends at once: of changes that are not put back. Empty for nothing."""
         self._last_words = last_words
@@ -220,6 +225,9 @@ class Interrupts:
                 self._leave()
             return
         self._came = True
+        if self._notice:
+            with suppress(RuntimeError):  # the signal came while something else was being said
+                say(self._notice)
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed: everything is done
                 self._loop.call_soon_threadsafe(self._end)

@@ -175,7 +175,7 @@ class _Run:
             outcome = self._outcome(driver)
             report = self._report(outcome, interrupted=driver.interrupted)
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-        return self._finish(outcome, interrupted=driver.interrupted)
+        return self._finish(outcome, interrupted=driver.interrupted, run_id=journal.run_id)
 
     # Before
 
@@ -267,13 +267,13 @@ class _Run:
             answer_status=EXIT_FAILED if isinstance(value, Drain) and value.nclients else EXIT_OK,
         )
 
-    def _finish(self, outcome: Outcome[Answer[Any]], *, interrupted: bool = False) -> int:
+    def _finish(self, outcome: Outcome[Answer[Any]], *, interrupted: bool = False, run_id: str = "") -> int:
         output = output_for(self._operation, self._options)
         output.outcome(outcome)
         answer = outcome.value or outcome.partial
         if answer is not None:
             output.words(self._words(answer.value, whole=outcome.value is not None))
-        return finish(self._report(outcome, interrupted=interrupted), output)
+        return finish(self._report(outcome, interrupted=interrupted), output, run_id)
 
     def _words(self, value: Drain, *, whole: bool) -> str:
         """How it ended; of one that was broken off, where everybody is, too."""

@@ -126,7 +126,8 @@ def _rerun(
 
     It runs in the same working folder, with the same FLEET_* variables, and asks as the command asks. Options given
     here are for what the command line of that run leaves open. Each server of a run is in one place only: one whose
-    change was sent and not answered is unconfirmed, and neither failed nor unreachable.
+    change was sent and not answered is unconfirmed, and neither failed nor unreachable. One of whose changes some were
+    done has failed, also where it could not be asked for the others: these are done again too, and named before.
     """
     standings = _standings(only)
     if {"limit", "every", "exclude"} & _given(options):
@@ -137,11 +138,22 @@ def _rerun(
         return 0
     if not options.quiet:
         say(escape(f"again for {fold_counted(names)}: {run.command_line}"))
+        _tell_done(run, names)
     base = _without_environment(options)
     _go_back(run, readonly=options.readonly)
     from fleet.cli import main  # noqa: PLC0415 - main builds the application, of which this is a part
 
     return main.run(run.argv, replace(base, only=frozenset(names)))
+
+
+def _tell_done(run: Run, names: Collection[str]) -> None:
+    """Names the changes that are done again where they were done before, by servers that have the same."""
+    done: dict[str, list[str]] = {}
+    for server in run.servers:
+        if server.name in names and server.confirmed:
+            done.setdefault("; ".join(server.confirmed), []).append(server.name)
+    for text, whose in done.items():
+        say(escape(f"{fold_counted(whose)}: done before, and done again: {text}"))
 
 
 def _again(run: Run, standings: Collection[Standing], options: Options) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ def _make(plan: Plan[T]) -> int:
     with Interrupts() as interrupts:
         work = partial(_recorded, plan, output, interrupts, person)
         report, run_id = asyncio.run(alone(options, interrupts, work))
-    status = finish(report, output)
+    status = finish(report, output, run_id)
     if not options.quiet:
         say(_end(plan, report, run_id))
     return status

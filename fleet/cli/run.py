@@ -16,7 +16,7 @@ from fleet.cli.choosing import Named, Target, admit, inventory_paths
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say
 from fleet.cli.watch import refuse_watch
-from fleet.engine import EXIT_INTERRUPTED, FanOut, Outcome, Report
+from fleet.engine import FanOut, Outcome, Report
 from fleet.errors import FleetError, InterruptedRunError, RefusedError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -125,7 +125,7 @@ def perform(
             report = _of_readers(report, interrupted=interrupts.came)
         if journal is not None:
             say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-    status = finish(report, output)
+    status = finish(report, output, "" if journal is None else journal.run_id)
     if any(hasattr(type(value), "clients") for value in values):
         from fleet.cli.remembered import remember_clients  # noqa: PLC0415 - only for answers that name clients
 
@@ -145,13 +145,21 @@ def _left(options: Options, spent: float) -> Options:
     return options if options.timeout is None else replace(options, timeout=max(options.timeout - spent, _LEAST))
 
 
-def finish(report: Report[Answer[T]], output: Output[T]) -> int:
-    """Shows a report, and gives the exit status."""
-    try:
+def finish(report: Report[Answer[T]], output: Output[T], run_id: str = "") -> int:
+    """Shows a report, and gives the exit status.
+
+    Ctrl-C ends nothing here: every outcome is there, and is shown whole. The second one leaves at once.
+
+    Args:
+        report: of the run.
+        output: shows it.
+        run_id: the run in the history, for who leaves; empty where nothing is kept of it.
+    """
+    with Interrupts() as interrupts:
+        interrupts.go_on_with("every server has its outcome, and they are being written; again to leave at once")
+        record = f": fleet history show {run_id}" if run_id else ""
+        interrupts.leave_with(lambda: f"left at once; not every outcome was written{record}")
         return output.finish(report)
-    except KeyboardInterrupt:
-        say("interrupted while the outcomes were being written; every server has its own")
-        return EXIT_INTERRUPTED
 
 
 def of_servers(answered: int, asked: int) -> str:

@@ -120,7 +120,7 @@ class _ForATime(Generic[T]):
             say(self._journal.end(report.exit_status, interrupted=interrupts.came) or "")
         for outcome in report.outcomes:
             output.outcome(outcome)
-        return finish(report, output)
+        return finish(report, output, self._journal.run_id)
 
     def _left_text(self) -> str:
         """What is not put back, and how to: a line for each former value."""

@@ -165,7 +165,7 @@ def bring_up(chosen: Choices, options: Options, target: Target, wait_timeout: fl
         raise
     report = job.report(target)
     say(journal.end(report.exit_status, interrupted=report.interrupted) or "")
-    return finish(report, job.output)
+    return finish(report, job.output, journal.run_id)
 
 
 def _agree(

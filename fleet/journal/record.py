@@ -20,7 +20,8 @@ class Standing(StrEnum):
     """Where a server stands after a run. Each is in one place only.
 
     A server whose change was sent and not answered is UNCONFIRMED whatever else is known of it, so that doing the rest
-    again does nothing twice.
+    again does nothing twice. One of whose changes some were confirmed has FAILED, though it could not be asked for the
+    others, or nobody wanted that any more: UNREACHABLE and NOT_ATTEMPTED have nothing that was done.
     """
 
     OK = "ok"
@@ -279,6 +280,8 @@ class Told:
 def _settled(name: str, outcome: Mapping[str, Any], sent: tuple[str, ...]) -> ServerRecord:
     unconfirmed = outcome["unconfirmed"]
     standing = Standing(outcome["status"]) if unconfirmed is None else Standing.UNCONFIRMED
+    if outcome["confirmed"] and standing in (Standing.UNREACHABLE, Standing.NOT_ATTEMPTED):
+        standing = Standing.FAILED
     return ServerRecord(
         name,
         standing,

@@ -231,6 +231,23 @@ def test_a_change_that_was_not_answered_is_not_done_again_unasked(fleet: Fleet) 
     assert fleet.daemon("edge-1").executed.count("signal SIGUSR2") == 1
 
 
+def test_a_server_that_has_done_a_part_has_failed_and_is_not_taken_for_one_never_reached(fleet: Fleet) -> None:
+    """It is gone behind its first change: to ask again those that could not be asked does not do that one again."""
+    fleet.start(farm_of(2))
+    fleet.farm["edge-2"].faults = Faults(reply=ReplyFault.HANG_UP, command="state")
+    assert fleet("exec", "verb 4", "state", "mute 3", "--all", "--yes").status == 4
+    run = last(fleet)
+    assert standings(run) == {"edge-1": "ok", "edge-2": "failed"}
+    assert (run["servers"][1]["status"], run["servers"][1]["confirmed"]) == ("unreachable", ["verb 4"])
+    fleet.farm["edge-2"].faults = Faults()
+    refused = fleet("history", "rerun", run["run"], "--only", "unreachable,not-attempted,unconfirmed")
+    assert (refused.status, fleet.daemon("edge-2").executed.count("verb 4")) == (2, 1)
+    result = fleet("history", "rerun", run["run"], "--only", "failed")
+    assert result.status == 0
+    assert "edge-2: done before, and done again: verb 4\n" in result.err
+    assert fleet.daemon("edge-2").executed.count("mute 3") == 1
+
+
 def test_it_asks_as_the_command_asks(fleet: Fleet) -> None:
     fleet.start(farm_of(2))
     command = ("verb", "4", "--all", "--yes")

@@ -6,6 +6,7 @@ To the operator (stdout, stderr and exit status) and to the audit; and nothing i
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ import pytest
 from cli.harness import TIMEOUT, Result, daemon
 from faults.local import Local, changed, sent_by_audit
 from fleet.cli import remembered
+from fleet.cli.options import OutputFormat
+from fleet.cli.shapes import OUTPUTS
 from fleet.demo.daemon import SimulatedDaemon
 from support.steps import Steps
 
@@ -153,13 +156,64 @@ def test_ctrl_c_right_behind_the_last_outcome(local: Local, monkeypatch: pytest.
 
 def test_a_ctrl_c_that_nobody_took_tells_where_to_look(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
     local.start(daemon("2.6.14"))
-    monkeypatch.setattr("fleet.cli.run.finish", lambda _report, _output: sigint())
+    monkeypatch.setattr("fleet.cli.run.finish", lambda *_of_the_run: sigint())
     result = local.fleet("verb", "4", "--all", "--yes")
     assert result.status == 130
     assert result.err.startswith("interrupted; what was sent is on record")
     shown = local.fleet("history", "show", result.err.split()[-1], "--json").document
     assert shown["servers"][0]["sent"] == ["verb 4"]
     assert shown["exit_status"] == 0
+
+
+@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv", "yaml"])
+@pytest.mark.parametrize("where", ["in", "behind"])
+def test_ctrl_c_while_the_outcomes_are_written(
+    local: Local, form: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that has begun is a whole one, also where it is only just being built."""
+    local.start(daemon("2.6.14", ["alice"]), daemon("2.7.6"))
+    expected = local.fleet("verb", "4", "--all", "--yes", "-o", form)
+    data, came = OUTPUTS[OutputFormat(form)].data, []
+
+    def interrupted(self: Any, report: Any) -> str:
+        came.append(sigint() if where == "in" else None)
+        text = data(self, report)
+        came.append(sigint() if where == "behind" else None)
+        return text
+
+    monkeypatch.setattr(OUTPUTS[OutputFormat(form)], "data", interrupted)
+    result = local.fleet("verb", "4", "--all", "--yes", "-o", form)
+    assert came == [None, None]
+    assert result.status == 0
+    assert "every server has its outcome, and they are being written; again to leave at once" in result.err
+    assert _without_times(result.out) == _without_times(expected.out)
+
+
+def _without_times(text: str) -> str:
+    return re.sub(r"[\d:.TZ-]+", "", text)
+
+
+def test_the_second_ctrl_c_while_they_are_written_tells_where_to_look(local: Local) -> None:
+    local.start(daemon("2.6.14"))
+    code = (
+        "import signal, sys\n"
+        "from fleet.cli.main import run\n"
+        "from fleet.cli.shapes import OUTPUTS\n"
+        "def stuck(self, report):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "OUTPUTS['json'].data = stuck\n"
+        "sys.exit(run(['verb', '4', '--all', '--yes', '--json']))\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], env=local.fleet.child_environment(), cwd=local.fleet.folder,
+        capture_output=True, timeout=TIMEOUT, check=False,
+    )  # fmt: skip
+    assert (process.returncode, process.stdout) == (130, b"")
+    last = process.stderr.decode().splitlines()[-1]
+    assert last.startswith("left at once; not every outcome was written: fleet history show ")
+    shown = local.fleet("history", "show", last.split()[-1], "--json").document
+    assert (shown["exit_status"], shown["servers"][0]["standing"]) == (0, "ok")
 
 
 def test_the_second_ctrl_c_tells_where_to_look(local: Local) -> None:
