@@ -363,11 +363,11 @@ def parse_auth_retry(lines: tuple[str, ...]) -> str:
     """The answer to `auth-retry`: `none`, `nointeract` or `interact`.
 
     Raises:
-        ValueError: the text is not `auth-retry=WORD`.
+        ValueError: the text is not `auth-retry=WORD`, in letters: people are told to type it again.
     """
     text = parse_text(lines)
     name, _, word = text.partition("=")
-    if name != "auth-retry" or not word:
+    if name != "auth-retry" or not (word.isascii() and word.isalpha()):
         raise ValueError(f"expected auth-retry=WORD, got {excerpt(text)}")
     return word
 

@@ -49,28 +49,23 @@ def status() -> str:
     return f"{_HEADERS}{clients}{routes}GLOBAL_STATS\t{_TEXT}\t{_TEXT}\nCLIENT_LIST\t{_TEXT}\nEND\n"
 
 
+_FORMED = {
+    "state": f"{_STATE}END\n",
+    "log": f"1795336588,{_TEXT},{_TEXT}\nEND\n",
+    "echo": f"1795336588,{_TEXT}\nEND\n",
+    "version": f"OpenVPN Version: {_TEXT}\nManagement Version: 5\nEND\n",
+    "load-stats": "SUCCESS: nclients=1,bytesin=1,bytesout=2\n",
+    "pid": "SUCCESS: pid=9\n",
+    "status": status(),
+}
+
+
 def believable(command: str) -> str:
     """An answer of the right form, every text in it a harmful one."""
     name = command.partition(" ")[0]
-    if name == "status":
-        return status()
-    if name in ("state", "log", "echo") and command.endswith("on all"):
-        return f"SUCCESS: real-time {_TEXT}\n" + believable(name)
-    if name == "state":
-        return f"{_STATE}END\n"
-    if name == "log":
-        return f"1795336588,{_TEXT},{_TEXT}\nEND\n"
-    if name == "echo":
-        return f"1795336588,{_TEXT}\nEND\n"
-    if name == "version":
-        return f"OpenVPN Version: {_TEXT}\nManagement Version: 5\nEND\n"
-    if name == "load-stats":
-        return "SUCCESS: nclients=1,bytesin=1,bytesout=2\n"
-    if name == "pid":
-        return "SUCCESS: pid=9\n"
-    if name in _BLOCKS:
-        return f"{_TEXT}\nEND\n"
-    return f"SUCCESS: {_TEXT}\n"
+    other = f"{_TEXT}\nEND\n" if name in _BLOCKS else f"SUCCESS: {_TEXT}\n"
+    before = f"SUCCESS: real-time {_TEXT}\n" if command.endswith("on all") else ""
+    return before + _FORMED.get(name, other)
 
 
 def refused(_command: str) -> str:

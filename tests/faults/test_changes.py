@@ -214,7 +214,7 @@ async def _everywhere_over_ssh(steps: Steps, change: Change, cut: str, locks: Pa
 @pytest.mark.parametrize("way", ["lean", "stock"])
 @pytest.mark.parametrize("cut", SSH_CUTS)
 def test_at_every_await_over_ssh(
-    cut: str, way: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    cut: str, way: str, *, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(SWITCH, way)
     change = next(change for change in CHANGES if change.name == "exec")

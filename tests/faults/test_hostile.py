@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.harness import FarmThread, Fleet, Result
+from cli.harness import FarmThread, Fleet, Result, daemon
 from faults.liar import NAMES, TERMINAL, everybody
 from fleet.cli import complete, remembered
 from fleet.demo.farm import Farm
-from fleet.demo.serve import listening
+from fleet.demo.serve import ManagementServer, listening
 
 FORMATS = ("table", "wide", "json", "ndjson", "yaml", "csv", "name")
 CLOCKS = ("--reply-timeout", "500ms", "--host-timeout", "5s")
@@ -43,10 +44,11 @@ CHANGING = (
 def lied(fleet: Fleet) -> Fleet:
     """fleet, and servers all of which lie."""
     fleet.thread = thread = FarmThread(Farm(), fleet.folder / "farm")
-    stack = AsyncExitStack()
+    stack, honest = AsyncExitStack(), daemon("2.6.14", ["alice"])
 
     async def begin() -> dict[str, object]:
-        return {name: await stack.enter_async_context(listening(liar)) for name, liar in everybody().items()}
+        servers = {**everybody(), "honest": ManagementServer(honest)}
+        return {name: await stack.enter_async_context(listening(one)) for name, one in servers.items()}
 
     hosts = "".join(f"    {name}: {{management: '{at}'}}\n" for name, at in thread.do(begin()).items())
     secret = fleet.folder / "secret"
@@ -54,14 +56,14 @@ def lied(fleet: Fleet) -> Fleet:
     secret.chmod(0o600)
     hosts = hosts.replace("locked: {", f"locked: {{management_password_file: {secret}, ")
     fleet.inventory(f"all:\n  vars: {{connection: local}}\n  hosts:\n{hosts}")
-    thread.stack = stack  # type: ignore[attr-defined]  # ended before the loop is
     stop = thread.stop
 
     def stop_all() -> None:
         thread.do(stack.aclose())
         stop()
 
-    thread.stop = stop_all  # type: ignore[method-assign]  # as above
+    thread.stop = stop_all
+    fleet.honest = honest
     return fleet
 
 
@@ -107,6 +109,30 @@ def test_what_changes(lied: Fleet, args: tuple[str, ...]) -> None:
     harmless(lied("history", "show", "last"), args)
     harmless(lied("history", "show", "last", "-o", "wide"), args)
     harmless(lied("history", "list"), args)
+
+
+def test_what_one_says_no_other_is_sent(lied: Fleet) -> None:
+    """An honest daemon beside the liars hears what the operator wrote, and no word of theirs."""
+    for args in (*READING, *CHANGING, ("snapshot",), ("metrics",), ("check",), ("collect", "--once")):
+        lied(*args, *CLOCKS, *(("--yes",) if args in CHANGING else ()))
+    assert len(lied.honest.executed) > 20
+    for text in lied.honest.executed:
+        assert text.isascii(), text
+        assert text.isprintable(), text
+        assert not re.search("owned|script|SUM|bold|HELP|=evil|=1|calc", text), text
+    (row,) = (one for one in lied("clients", "honest", "--json").document["servers"])
+    assert [client["common_name"] for client in row["result"]["clients"]] == ["alice"]
+
+
+def test_no_hint_has_a_daemons_words(lied: Fleet) -> None:
+    """A hint is a command that people copy into their shell."""
+    for args in (*READING, *CHANGING):
+        result = lied(*args, *CLOCKS, *(("--yes",) if args in CHANGING else ()), "--json")
+        if not result.out:
+            continue
+        for server in result.document["servers"]:
+            hint = (server["error"] or {}).get("hint") or ""
+            assert not re.search(r"evil|owned|\\x1b|cmd|<script", hint), (args, hint)
 
 
 def test_samples_of_it_all(lied: Fleet) -> None:

@@ -33,7 +33,7 @@ def _guided(name: str, seconds: int, corpus: Path) -> None:
     target = TARGETS[name]
     _seed(corpus, list(target.seeds()))
     options = [f"-max_total_time={seconds}", f"-max_len={_LONGEST}", f"-artifact_prefix={corpus.parent}/",
-               "-verbosity=0", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]  # fmt: skip
+               "-verbosity=1", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]  # fmt: skip
     atheris.Setup([sys.argv[0], *options, str(corpus)], target.check)
     atheris.Fuzz()
 

@@ -218,9 +218,11 @@ def check_patterns(data: bytes) -> None:
 
 
 def pattern_seeds() -> Iterator[bytes]:
-    for text in ("eu", "eu:!edge-01*", "all:&us", "edge-[01:05].eu.example.net", "~edge-0[1-3].*", "gw.us/udp",
-                 "eu[0:2]", "*", "edge-{01,02}*", "eu,us", "!us", "eu\0!edge-0*", "edge-[1-3,5]*",
-                 "~(a|b)+$"):  # fmt: skip
+    texts = (
+        "eu", "eu:!edge-01*", "all:&us", "edge-[01:05].eu.example.net", "~edge-0[1-3].*", "gw.us/udp", "eu[0:2]", "*",
+        "edge-{01,02}*", "eu,us", "!us", "eu\0!edge-0*", "edge-[1-3,5]*", "~(a|b)+$",
+    )  # fmt: skip
+    for text in texts:
         yield text.encode()
 
 

@@ -266,6 +266,7 @@ def test_pkcs11_identities() -> None:
     ("parse", "lines"),
     [
         (replies.parse_auth_retry, ("auth-retry=",)),
+        (replies.parse_auth_retry, ("auth-retry=none;reboot",)),
         (replies.parse_auth_retry, ("verb=3",)),
         (replies.parse_nclients, ("clients=1",)),
         (replies.parse_remote_entry_count, ("many",)),
