@@ -17,7 +17,11 @@ from fleet.render.text import escape
 
 _FORMULA: Final = frozenset({"=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"})
 """A spreadsheet runs a cell that begins with one of these, as OWASP's page on CSV injection has it (the wide ones for
-East Asian settings). TAB, CR and LF, which it names too, are escaped before they come here."""
+East Asian settings). TAB, CR and LF, which it names too, are escaped before they come here. Blanks before it count for
+nothing: some spreadsheets leave them out when they read the file."""
+
+_DOUBTFUL: Final = _FORMULA | {" "}
+"""What a printable text begins with that may need a `'`."""
 
 
 def csv_header(columns: Sequence[Column], shown: Sequence[int]) -> str:
@@ -35,7 +39,7 @@ def csv_rows(rows: Iterable[Sequence[object]], shown: Sequence[int]) -> str:
     return _text(
         [
             # What `value` gives for nearly every text, without its calls: there are hundreds of thousands.
-            cell if type(cell) is str and cell.isprintable() and cell[:1] not in _FORMULA else value(cell)
+            cell if type(cell) is str and cell.isprintable() and cell[:1] not in _DOUBTFUL else value(cell)
             for cell in [row[index] for index in shown]
         ]
         for row in rows
@@ -64,7 +68,7 @@ def value(cell: object) -> object:
 
 def _harmless(text: str) -> str:
     text = escape(text)
-    return f"'{text}" if text[:1] in _FORMULA else text
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA else text
 
 
 def _text(rows: Iterable[Sequence[object]]) -> str:
