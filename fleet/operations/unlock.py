@@ -362,11 +362,16 @@ class _Unlocking:
         return self._value("cancelled", None) if word == "cancel" else None
 
     async def _interact(self) -> None:
-        """Makes a wrong secret a second question; what has to be put back is owed from before it is changed."""
+        """Makes a wrong secret a second question; what has to be put back is owed from before it is changed.
+
+        Raises:
+            UsageError: the daemon has it set to what no release of OpenVPN knows.
+        """
         name = self._conversation.server.name
         (reply,) = await self._ask(commands.auth_retry(None))
         former: str = reply.result()
         if former != INTERACT:
+            commands.auth_retry(former)  # a word that could not be put back is refused before anything is changed
             self._owed[name] = former
             await self._set_auth_retry(INTERACT)
 

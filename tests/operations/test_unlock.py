@@ -11,7 +11,7 @@ import pytest
 from fleet.demo.daemon import Phase, SimulatedDaemon
 from fleet.demo.requests import PRIVATE_KEY, Request, RequestKind, login, passphrase
 from fleet.engine import FanOut, Outcome, fan_out
-from fleet.errors import UsageError
+from fleet.errors import CommandFailedError, UsageError
 from fleet.inventory.model import Server
 from fleet.management.challenges import Challenge, DynamicChallenge, StaticChallenge
 from fleet.operations.conversation import Access, work_on
@@ -139,6 +139,16 @@ async def test_auth_retry_is_what_it_was(fleet: MakeFleet, former: str) -> None:
     await one.value(key("keypass"))
     assert one.daemon.auth_retry == former
     assert (former == "interact") is not any(command.startswith("auth-retry ") for command in one.commands)
+
+
+async def test_a_former_value_that_could_not_be_put_back_stays(fleet: MakeFleet) -> None:
+    one = fleet(SimulatedDaemon(requests=[passphrase("keypass")]))
+    one.daemon.auth_retry = "sometimes"
+    outcome = await one.unlock(key("keypass"))
+    assert isinstance(outcome.error, CommandFailedError)
+    assert "'sometimes' is not a mode of auth-retry" in outcome.error.message
+    assert (one.daemon.auth_retry, one.owed, outcome.sent) == ("sometimes", {}, None)
+    assert not [text for text in one.commands if text.startswith(("password", "auth-retry "))]
 
 
 async def test_nointeract_is_put_back_only_where_it_can_do_no_harm(fleet: MakeFleet) -> None:
