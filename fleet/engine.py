@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar, cast
 
 from fleet.errors import (
     FleetError,
@@ -307,6 +307,7 @@ class FanOut(Generic[T]):
         forks: int,
         host_timeout: float | None,
         run_timeout: float | None,
+        spent: float = 0.0,
     ) -> None:
         if forks < 1:
             raise ValueError("forks must be at least 1")
@@ -318,6 +319,7 @@ class FanOut(Generic[T]):
         self._forks = forks
         self._host_timeout = host_timeout
         self._run_timeout = run_timeout
+        self._spent = spent
         self._flights: dict[asyncio.Task[object], _Flight] = {}  # until the work has ended, settled or not
         self._ready: deque[Outcome[T]] = deque()
         self._settled = 0
@@ -333,7 +335,8 @@ class FanOut(Generic[T]):
             raise RuntimeError("a fan-out is entered once")
         self._open = True
         if self._run_timeout is not None:
-            self._run_deadline = asyncio.get_running_loop().call_later(self._run_timeout, self._end_of_run)
+            left = max(self._run_timeout - self._spent, 0.0)
+            self._run_deadline = asyncio.get_running_loop().call_later(left, self._end_of_run)
         self._fill()
         return self
 
@@ -412,7 +415,7 @@ class FanOut(Generic[T]):
         """
         if self._open:
             self._interrupted = True
-            self._stop(InterruptedRunError, "interrupted", None)
+            self._stop(*INTERRUPTED)
 
     # --- starting
 
@@ -481,15 +484,11 @@ class FanOut(Generic[T]):
         self._break_off(flight, HostTimeoutError, what, "give each server more time with --host-timeout")
 
     def _end_of_run(self) -> None:
-        what = f"the {_seconds(self._run_timeout or 0.0)} s of the whole run were over"
-        self._stop(
-            RunTimeoutError, what, "give the run more time with --timeout, or ask more servers at a time with --forks"
-        )
+        self._stop(*run_over(self._run_timeout or 0.0))
 
     def _stop(self, error: type[ServerError], what: str, hint: str | None) -> None:
         while self._waiting:
-            reason = error(f"{what} before its turn came", hint=hint)
-            self._settle(Outcome(self._waiting.popleft(), 0.0, None, reason, attempted=False))
+            self._settle(never_begun(self._waiting.popleft(), error, what, hint))
         for flight in list(self._flights.values()):
             self._break_off(flight, error, what, hint)
 
@@ -511,6 +510,7 @@ def fan_out(
     forks: int = 64,
     host_timeout: float | None = 30.0,
     run_timeout: float | None = None,
+    spent: float = 0.0,
 ) -> FanOut[T]:
     """Does the work on every server, at most `forks` at a time; an async context manager around an async iterator.
 
@@ -524,11 +524,67 @@ def fan_out(
         forks: how many servers are worked on at a time; no other tasks exist.
         host_timeout: seconds for one server from the start of its work (HostTimeoutError), or None.
         run_timeout: seconds for all of them from entering the block (RunTimeoutError), or None.
+        spent: seconds of `run_timeout` that were over before: these servers are a part of the run.
 
     Raises:
         ValueError: fewer than one fork, or a timeout that is not more than 0.
     """
-    return FanOut(servers, work, forks=forks, host_timeout=host_timeout, run_timeout=run_timeout)
+    return FanOut(servers, work, forks=forks, host_timeout=host_timeout, run_timeout=run_timeout, spent=spent)
+
+
+Stop = tuple[type[ServerError], str, str | None]
+"""Why a run stops before every server is done: the error of those that are not, what it says, and its hint."""
+
+INTERRUPTED: Final[Stop] = (InterruptedRunError, "interrupted", None)
+"""The operator wants an end."""
+
+
+def run_over(run_timeout: float) -> Stop:
+    """The time of the whole run is over.
+
+    Args:
+        run_timeout: what it was, in seconds.
+    """
+    hint = "give the run more time with --timeout, or ask more servers at a time with --forks"
+    return RunTimeoutError, f"the {_seconds(run_timeout)} s of the whole run were over", hint
+
+
+def never_begun(server: Server, error: type[ServerError], what: str, hint: str | None) -> Outcome[Any]:
+    """The outcome of a server whose turn did not come; the rest is a `Stop`."""
+    return Outcome(server, 0.0, None, error(f"{what} before its turn came", hint=hint), attempted=False)
+
+
+def look_before(sent: str) -> str:
+    """The hint where a change may have been done, to go behind "try:"."""
+    return f"look at the server before sending '{sent}' again: it may have been done"
+
+
+class Fan(Protocol):
+    """A run as those see it who show how far it is, or break it off; `FanOut` is one."""
+
+    @property
+    def total(self) -> int:
+        """How many servers the run has."""
+        ...
+
+    @property
+    def done(self) -> int:
+        """How many servers have their outcome, fetched or not."""
+        ...
+
+    @property
+    def in_flight(self) -> tuple[Attempt, ...]:
+        """The servers that are worked on and have no outcome yet."""
+        ...
+
+    @property
+    def interrupted(self) -> bool:
+        """`interrupt` was called."""
+        ...
+
+    def interrupt(self) -> None:
+        """Ends the run; every server that has no outcome yet gets one."""
+        ...
 
 
 def _error_of(task: asyncio.Task[object]) -> BaseException | None:
@@ -554,7 +610,7 @@ def _hint(hint: str | None, sent: str | None) -> str | None:
     """The hint, to go behind "try:"; a change that may have been done is the more urgent one."""
     if sent is None:
         return hint
-    return f"look at the server before sending '{sent}' again: it may have been done"
+    return look_before(sent)
 
 
 def _seconds(value: float) -> str:

@@ -24,6 +24,7 @@
         │   ├── HostTimeoutError       host-timeout
         │   ├── RunTimeoutError        run-timeout
         │   ├── LockedError            locked; exit status 75
+        │   ├── WorkerLostError        worker-lost
         │   └── InterruptedRunError    interrupted
         │       └── StoppedRunError    stopped
         └── FailedError                the server was reached and refused or failed; exit status 1
@@ -197,6 +198,12 @@ class LockedError(UnreachableError):
     """Another run of fleet on this machine holds the server's management endpoint."""
 
     code = "locked"
+
+
+class WorkerLostError(UnreachableError):
+    """The process that was to ask the server ended, or did not answer any more."""
+
+    code = "worker-lost"
 
 
 class InterruptedRunError(UnreachableError):

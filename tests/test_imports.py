@@ -24,13 +24,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"errors", "inventory"},
     "journal": {"errors", "inventory", "engine"},
     "operations": {"errors", "management", "session", "inventory", "transport", "engine"},
+    "shards": {
+        *("errors", "inventory", "transport", "engine", "journal", "operations"),
+        "",  # fleet itself: a cluster's workers have to have the same version
+    },
     "render": {"errors", "management", "session", "inventory", "engine", "operations"},
     "usage": {"errors", "management"},
     "top": {"errors", "management", "inventory", "engine", "operations", "render"},
     "demo": {"errors", "management", "session", "inventory", "transport", "engine", "operations", "render"},
     "cli": {
         *("errors", "management", "session", "inventory", "transport", "engine", "journal", "operations"),
-        *("render", "demo", "top", "usage"),
+        *("render", "demo", "top", "usage", "shards"),
         "",  # fleet itself, for its version
     },
     "__main__": {"cli"},
@@ -50,6 +54,7 @@ THIRD_PARTIES: dict[str, tuple[str, ...]] = {
     "rich": ("fleet.cli", "fleet.cli.", "fleet.top."),
     "cryptography": ("fleet.cli.version",),
     "prompt_toolkit": ("fleet.cli.prompt",),
+    "distributed": ("fleet.shards.cluster",),
 }
 
 # Modules that others import at start-up, so that what they import of third parties waits for a call. The modules inside
@@ -60,6 +65,7 @@ MUST_BE_LATE = {
     "fleet.render.table",
     "fleet.render.progress",
     "fleet.render.prometheus",
+    "fleet.shards.cluster",
 }
 
 # The management protocol is sans-I/O: bytes in, events out.

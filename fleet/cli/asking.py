@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from fleet.cli.options import Options
 from fleet.cli.output import say
 from fleet.cli.progress import show_progress
 from fleet.cli.sshing import forks_for, ssh_options
-from fleet.engine import EXIT_INTERRUPTED, Attempt, FanOut, Outcome, fan_out
+from fleet.cli.workers import wants_shards
+from fleet.engine import EXIT_INTERRUPTED, Attempt, Fan, FanOut, Outcome, fan_out
 from fleet.errors import UsageError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -26,6 +27,9 @@ from fleet.operations.conversation import Access, work_on
 from fleet.operations.operation import Answer, Operation
 from fleet.render.progress import Progress
 from fleet.transport import SSHOptions, Transport
+
+if TYPE_CHECKING:
+    from fleet.shards.fan import ShardedFan
 
 T = TypeVar("T")
 
@@ -43,7 +47,7 @@ class Asked(Generic[T]):
     interrupted: bool
 
 
-Listen = Callable[[Outcome[Any], FanOut[Any], Progress], Outcome[Any] | None]
+Listen = Callable[[Outcome[Any], Fan, Progress], Outcome[Any] | None]
 """Told of each outcome as it completes; may break the fan-out off, and clears the progress line before it writes.
 
 What it gives is kept in the outcome's place."""
@@ -58,11 +62,21 @@ def ask(
     journal: Journal | None = None,
     listen: Listen | None = None,
 ) -> Asked[T]:
-    """Performs an operation on the servers, in an event loop of its own.
+    """Performs an operation on the servers, in an event loop of its own; on several processes where that pays.
 
     Raises:
         RefusedError: nothing was sent to any server.
     """
+
+    if wants_shards(options, len(servers)):
+        from fleet.cli.sharding import is_shardable, sharded  # noqa: PLC0415 - only for so many servers
+
+        async def shared() -> Asked[T]:
+            fan = await sharded(operation, servers, options, journal=journal)
+            return await _outcomes_of(fan, options, interrupts, journal=journal, listen=listen)
+
+        if is_shardable(operation):
+            return asyncio.run(shared())
 
     async def connected() -> Asked[T]:
         async with Transport(servers, transport_options(options)) as transport:
@@ -95,14 +109,27 @@ async def ask_over(
         listen: is told of each outcome.
         words: what the progress line says in place of how many servers are done; empty for that.
     """
-    outcomes: list[Outcome[Answer[T]]] = []
-    fan = fan_out(
+    fan: FanOut[Answer[T]] = fan_out(
         servers,
         work_on(access, operation.perform),
         forks=forks_for(options, servers),
         host_timeout=options.host_timeout,
         run_timeout=options.timeout,
     )
+    return await _outcomes_of(fan, options, interrupts, journal=journal, listen=listen, words=words)
+
+
+async def _outcomes_of(
+    fan: FanOut[Answer[T]] | ShardedFan[Answer[T]],
+    options: Options,
+    interrupts: Interrupts,
+    *,
+    journal: Journal | None,
+    listen: Listen | None,
+    words: Callable[[], str] = str,
+) -> Asked[T]:
+    """The outcomes of a run, of one process or of several, as they complete."""
+    outcomes: list[Outcome[Answer[T]]] = []
     async with fan, show_progress(fan, outcomes, options, words) as progress:
         interrupts.end_with(partial(_interrupt, fan, progress))
         async for outcome in fan:
@@ -119,7 +146,7 @@ def _own_words(outcome: Outcome[Answer[Any]]) -> str:
     return "" if answer is None else answer.raw
 
 
-def _interrupt(fan: FanOut[Any], progress: Progress) -> None:
+def _interrupt(fan: Fan, progress: Progress) -> None:
     progress.clear()
     say("interrupted: closing what is open; again to leave at once")
     fan.interrupt()

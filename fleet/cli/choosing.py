@@ -11,6 +11,7 @@ from typing import Protocol
 from fleet.cli.options import Options
 from fleet.cli.output import check_shape, write
 from fleet.cli.watch import refuse_watch
+from fleet.cli.workers import asks_for_shards
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.inventory.load import find_inventory, load, read
 from fleet.inventory.model import Inventory, Server
@@ -50,14 +51,21 @@ class Target:
     single: str = ""
 
 
-def admit(operation: Named, options: Options, target: Target) -> tuple[Server, ...] | None:
+def admit(operation: Named, options: Options, target: Target, *, shards: bool = False) -> tuple[Server, ...] | None:
     """The servers that may be asked now; None where they were only to be listed, and were.
+
+    Args:
+        operation: what is done to them.
+        options: of the command line.
+        target: whom it is for.
+        shards: several processes may do it (`ask`); their secrets are where they are.
 
     Raises:
         RefusedError: the run is read-only, what is to be shown there is not, the servers cannot be chosen, are
             exclusive, or their secrets unreadable.
     """
     refuse_watch(options, operation.name)
+    refuse_typed_shards(operation.name, options, operation if shards else None)
     check_shape(operation, options)
     if operation.changes and options.readonly and not options.dry_run:
         raise UsageError(
@@ -69,8 +77,26 @@ def admit(operation: Named, options: Options, target: Target) -> tuple[Server, .
         write("".join(f"{server.name}\n" for server in servers))
         return None
     refuse_exclusive(servers, options)
-    check_secrets(servers)
+    if not (shards and options.scheduler):
+        check_secrets(servers)
     return servers
+
+
+def refuse_typed_shards(name: str, options: Options, operation: object = None) -> None:
+    """Refuses --workers and --scheduler on the command line where one process has to do it all.
+
+    Args:
+        name: of what is done.
+        options: of the command line.
+        operation: what is done, where several processes may do it if they can be sent it.
+
+    Raises:
+        UsageError: it has to.
+    """
+    if asks_for_shards(options):
+        from fleet.cli.sharding import refuse_shards  # noqa: PLC0415 - most command lines ask for none
+
+        refuse_shards(operation, name, options)
 
 
 def load_inventory(options: Options) -> Inventory:

@@ -61,6 +61,7 @@ class Options:
     Attributes:
         from_environment: the names of those that only a variable of the environment, or a file of settings, gave.
         origins: where those that are no defaults come from: a variable, `file:line`, or `command line`.
+        workers: processes that ask the servers; 0 for as many as pay.
         only: the names that a selection is cut down to, where an earlier run is repeated in part; no option gives it.
         argv: the words of the command line; None where they must not be kept, as a secret may be among them.
         command_line: the same as it was typed, without what may be a secret.
@@ -88,6 +89,8 @@ class Options:
     verbose: int = 0
     color: When = When.AUTO
     forks: int = 64
+    workers: int = 0
+    scheduler: str | None = None
     connect_timeout: float | None = None
     reply_timeout: float = 10.0
     host_timeout: float = 30.0
@@ -183,6 +186,19 @@ class _Common:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _workers(text: str | None) -> int | None:
+    """The callback of --workers: how many processes, 0 for auto."""
+    if text is None or text == "auto":
+        return None if text is None else 0
+    if text.isascii() and text.isdigit() and 0 < int(text[:_MOST_DIGITS]) <= MOST_WORKERS and len(text) <= _MOST_DIGITS:
+        return int(text)
+    raise typer.BadParameter(f"'{text}' is neither auto nor a number from 1 to {MOST_WORKERS}")
+
+
+MOST_WORKERS = 512
+"""Processes of one run; more would ask no faster, and could bring a machine down by a slip of the hand."""
+_MOST_DIGITS = 9
+
 _DURATION = {"metavar": "DURATION", "callback": duration}
 _WAIT = {"metavar": "DURATION", "callback": wait}
 _PATTERN = {"metavar": "PATTERN"}
@@ -216,6 +232,18 @@ _COMMON: dict[str, _Common] = {
     "verbose": _Common(int, ("-v", "--verbose"), "Say more on stderr; -vv adds tracebacks.", {"count": True}),
     "color": _Common(When, ("--color",), "When to colour [auto]."),
     "forks": _Common(int, ("-f", "--forks"), "Servers to ask at a time [64].", {"min": 1, "metavar": "N"}),
+    "workers": _Common(
+        str,
+        ("--workers",),
+        "Processes to ask with: a number, or auto, several from 1,000 servers on [auto].",
+        {"metavar": "N|auto", "callback": _workers},
+    ),
+    "scheduler": _Common(
+        str,
+        ("--scheduler",),
+        "Ask with the workers of the Dask cluster that has its scheduler there (tcp://HOST:PORT).",
+        {"metavar": "ADDRESS"},
+    ),
     "connect_timeout": _Common(str, ("--connect-timeout",), "For the SSH connection to a host [10s].", _DURATION),
     "reply_timeout": _Common(str, ("--reply-timeout",), "For a daemon's greeting and each reply [10s].", _DURATION),
     "host_timeout": _Common(str, ("--host-timeout",), "For everything on one server [30s].", _DURATION),

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from fleet.cli.options import Options
-from fleet.engine import FanOut, Outcome
+from fleet.engine import Fan, Outcome
 from fleet.render.progress import Progress, ProgressState, wants_progress
 
 _INTERVAL = 0.2  # seconds between two looks at the run
@@ -21,7 +21,7 @@ _NAMES = 201  # one more than the line shows, so that it can say that there are 
 
 @asynccontextmanager
 async def show_progress(
-    fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], options: Options, words: Callable[[], str] = str
+    fan: Fan, outcomes: Sequence[Outcome[Any]], options: Options, words: Callable[[], str] = str
 ) -> AsyncIterator[Progress]:
     """Shows how far the run is on stderr, where that is a terminal, and takes the line away at the end.
 
@@ -45,7 +45,7 @@ async def show_progress(
 
 
 async def _follow(
-    fan: FanOut[Any], outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]
+    fan: Fan, outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]
 ) -> None:
     clock = asyncio.get_running_loop().time
     started = clock()

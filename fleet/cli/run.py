@@ -16,7 +16,7 @@ from fleet.cli.choosing import Named, Target, admit, inventory_paths
 from fleet.cli.options import Options
 from fleet.cli.output import Output, output_for, say
 from fleet.cli.watch import refuse_watch
-from fleet.engine import FanOut, Outcome, Report
+from fleet.engine import Fan, Outcome, Report
 from fleet.errors import FleetError, InterruptedRunError, RefusedError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -63,7 +63,7 @@ def run(operation: Operation[T], options: Options, target: Target, ending: Endin
         check_watch(options)
     else:
         refuse_watch(options, operation.name)
-    servers = admit(operation, replace(options, watch=None) if watched else options, target)
+    servers = admit(operation, replace(options, watch=None) if watched else options, target, shards=not watched)
     if servers is None:
         return 0
     if operation.changes:
@@ -228,7 +228,7 @@ def _show(
     operation: Operation[T],
     output: Output[T],
     outcome: Outcome[Answer[T]],
-    fan: FanOut[Any],
+    fan: Fan,
     progress: Progress,
     *,
     keep: bool,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fleet.cli.asking import Interrupts
-from fleet.cli.choosing import Target, choose, load_inventory
+from fleet.cli.choosing import Target, choose, load_inventory, refuse_typed_shards
 from fleet.cli.consent import yes as agrees
 from fleet.cli.options import Options, Patterns, with_options
 from fleet.cli.output import check_shape, output_for, say, write
@@ -69,6 +69,7 @@ def _trust(
         raise UsageError("trust is done once", hint="leave --watch out")
     check_shape(TRUST, options)
     target = Target(args=tuple(patterns or ()))
+    refuse_typed_shards("trust", options)
     servers = choose(load_inventory(options), options, target)
     if options.list_hosts:
         write("".join(f"{server.name}\n" for server in servers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:  # what an operation looks like is known before anybody is asked
@@ -66,7 +67,8 @@ class Operation(Generic[T]):
 
     Attributes:
         name: the subcommand's name, `command` in JSON.
-        perform: does it on one server.
+        perform: does it on one server. Where it can be pickled, other processes may do it (fleet/shards), so that it
+            keeps nothing of one server for another.
         columns: of the table, without the column of the server's name, which every table begins with.
         rows: the rows of one server's value, each with one cell per column.
         totals: the last row, from all values, or None where there is nothing to add up.
@@ -118,14 +120,16 @@ class Query(Generic[T]):
 
     def operation(self) -> Operation[T]:
         """The query as the operation that the engine performs."""
-        return Operation(self.name, self._perform, self.columns, self.rows, result=self._result)
+        return Operation(self.name, partial(_perform, self.command), self.columns, self.rows, result=self._result)
 
     def _result(self, value: T) -> object:
         return value if self.key is None else {self.key: value}
 
-    async def _perform(self, conversation: Conversation) -> Answer[T]:
-        (reply,) = await conversation.ask(self.command)
-        return Answer(reply.result(), reply.text())
+
+async def _perform(command: Command[T], conversation: Conversation) -> Answer[T]:
+    """Asks one server; a function with its command, which other processes can be sent."""
+    (reply,) = await conversation.ask(command)
+    return Answer(reply.result(), reply.text())
 
 
 def texts(*replies: Any) -> str:

@@ -66,6 +66,20 @@ class _Underway:
         found.note(self.transport.steps(self.attempt.server))
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process gets of it: the steps as they are by now."""
+        return _BrokenOff, (self.value(""),)
+
+
+@dataclass(slots=True)
+class _BrokenOff:
+    """A ping that ended in another process."""
+
+    steps: Ping
+
+    def value(self, result: str) -> Ping:
+        return replace(self.steps, result=result)
+
 
 class Pinging:
     """Does a ping in place of a conversation: it has to see what a conversation begins with."""
@@ -107,7 +121,7 @@ def settled(outcome: Outcome[Answer[Any]]) -> Outcome[Answer[Ping]]:
     if error is None:
         return outcome
     underway = None if outcome.partial is None else outcome.partial.value
-    found = underway.value(error.code) if isinstance(underway, _Underway) else Ping(result=error.code)
+    found = underway.value(error.code) if isinstance(underway, _Underway | _BrokenOff) else Ping(result=error.code)
     answer = Answer(found, "")
     return replace(outcome, value=answer, partial=answer, error=_told(error, outcome.server.name))
 

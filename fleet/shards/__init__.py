@@ -1,0 +1,1 @@
+"""One run on several processes: of this machine, or of a cluster."""
