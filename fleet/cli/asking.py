@@ -67,7 +67,6 @@ def ask(
     Raises:
         RefusedError: nothing was sent to any server.
     """
-
     if wants_shards(options, len(servers)):
         from fleet.cli.sharding import is_shardable, sharded  # noqa: PLC0415 - only for so many servers
 

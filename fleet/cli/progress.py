@@ -44,9 +44,7 @@ async def show_progress(
         progress.clear()
 
 
-async def _follow(
-    fan: Fan, outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]
-) -> None:
+async def _follow(fan: Fan, outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]) -> None:
     clock = asyncio.get_running_loop().time
     started = clock()
     while True:

@@ -72,23 +72,26 @@ async def sharded(
         RefusedError: what can be seen here would keep all of them from asking anybody; nothing was sent.
     """
     asking, plain = _asking(operation, options), without_facts(servers)
+    crew, shards = await (_of_cluster if options.scheduler else _of_machine)(asking, plain, options)
     on_sent = _untold if journal is None else journal.sent
-    crew: Crew
-    if options.scheduler:
-        from fleet.shards.cluster import Cluster  # noqa: PLC0415 - Dask takes a third of a second to import
-
-        crew = await Cluster.connect(options.scheduler, warn=lambda text: say(f"warning: {text}"))
-        asking = replace(asking, home=_home(options))
-        shards = _shards(asking, split(plain, _at_most(options, crew.workers)), options)
-    else:
-        from fleet.shards.local import Processes  # noqa: PLC0415 - multiprocessing is for several processes only
-
-        given.check(asking.ssh)
-        if operation.changes:
-            runtime_folder(os.environ)  # where the locks are: refused here, and not by each process
-        crew = Processes()
-        shards = _shards(asking, split(plain, workers_of(options, len(servers))), options)
     return ShardedFan(shards, crew, run_timeout=options.timeout, on_sent=on_sent)
+
+
+async def _of_machine(asking: Asking, servers: Sequence[Server], options: Options) -> tuple[Crew, list[Shard]]:
+    from fleet.shards.local import Processes  # noqa: PLC0415 - multiprocessing is for several processes only
+
+    given.check(asking.ssh)
+    if asking.changes:
+        runtime_folder(os.environ)  # where the locks are: refused here, and not by each process
+    return Processes(), _shards(asking, split(servers, workers_of(options, len(servers))), options)
+
+
+async def _of_cluster(asking: Asking, servers: Sequence[Server], options: Options) -> tuple[Crew, list[Shard]]:
+    from fleet.shards.cluster import Cluster  # noqa: PLC0415 - for a cluster only
+
+    asking = replace(asking, home=_home(options))
+    cluster = await Cluster.connect(options.scheduler or "", warn=lambda text: say(f"warning: {text}"))
+    return cluster, _shards(asking, split(servers, _at_most(options, cluster.workers)), options)
 
 
 def _untold(_attempt: Attempt) -> None:

@@ -19,7 +19,7 @@ from fleet.cli.consent import agree
 from fleet.cli.options import Options, duration
 from fleet.cli.output import error_style, output_for, say
 from fleet.cli.run import finish, open_journal, perform, recorded
-from fleet.engine import FanOut, Outcome, Report
+from fleet.engine import Fan, Outcome, Report
 from fleet.errors import ServerError, UnreachableError, UsageError
 from fleet.inventory.model import Server
 from fleet.journal.journal import Journal
@@ -224,7 +224,7 @@ class _ForATime(Generic[T]):
     ) -> None:
         """Asks over connections of their own; each outcome is taken as it completes, since an end may come any time."""
 
-        def listen(outcome: Outcome[Any], _fan: FanOut[Any], _progress: Progress) -> None:
+        def listen(outcome: Outcome[Any], _fan: Fan, _progress: Progress) -> None:
             take(outcome)
 
         async with Transport(servers, transport_options(options)) as transport:

@@ -59,7 +59,7 @@ class Crew(Protocol):
         """Has a shard worked off, for the first time or by somebody else."""
         ...
 
-    def end(self, index: int, token: str | None) -> None:
+    def end(self, _index: int, token: str | None, /) -> None:
         """Tells who works off a shard to end; None where nobody has begun."""
         ...
 
@@ -258,9 +258,7 @@ class ShardedFan(Generic[T]):
         """Nobody can work off this shard, though others do theirs."""
         self._give_up(
             part,
-            lambda server: Outcome(
-                server, 0.0, None, WorkerLostError(error.message, hint=error.hint), attempted=False
-            ),
+            lambda server: Outcome(server, 0.0, None, WorkerLostError(error.message, hint=error.hint), attempted=False),
         )
 
     def _gone(self, index: int, token: str | None, why: str) -> None:

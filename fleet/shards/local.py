@@ -71,8 +71,8 @@ class Processes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def end(self, index: int, token: str | None) -> None:
-        """Tells the process of a shard to end; one that has not begun is told so when it does."""
+    def end(self, _index: int, token: str | None) -> None:
+        """Tells the process of a shard to end; one that has not begun finds nothing to do."""
         writer = self._writers.get(token or "")
         if writer is not None:
             _write(writer, (_END,))
@@ -101,9 +101,7 @@ class Processes:
             process.close()
         self._gone(index, token, why)
 
-    async def _listen(
-        self, index: int, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> str:
+    async def _listen(self, index: int, token: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Hears what a process says to its end; gives why it is not listened to any more, where it might say more."""
         try:
             while True:
@@ -134,8 +132,9 @@ async def _ended(process: ForkServerProcess) -> str:
 
 
 async def _wait(process: ForkServerProcess) -> None:
-    until = asyncio.get_running_loop().time() + _CLOSE_TIMEOUT
-    while process.exitcode is None and asyncio.get_running_loop().time() < until:
+    for _ in range(round(_CLOSE_TIMEOUT / _LOOK_EVERY)):
+        if process.exitcode is not None:
+            return
         await asyncio.sleep(_LOOK_EVERY)
 
 
@@ -154,7 +153,11 @@ async def _make_end(process: ForkServerProcess) -> None:
 
 def _serve(theirs: socket.socket, shard: bytes, environment: dict[str, str]) -> None:
     """What a process does."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the operator's process gets them, and says what to do
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # the operator's process gets them, and says what to do
         signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)

@@ -18,14 +18,15 @@ import asyncio
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
-from fleet.engine import Attempt, Outcome, fan_out
+from fleet.engine import Attempt, FanOut, Outcome, fan_out
 from fleet.errors import InternalError, InterruptedRunError, RefusedError, UsageError
 from fleet.inventory.load import load
 from fleet.inventory.model import Server
@@ -34,7 +35,7 @@ from fleet.journal.locks import Slots
 from fleet.journal.places import runtime_folder
 from fleet.operations.conversation import Access, Conversation, work_on
 from fleet.operations.operation import Answer
-from fleet.transport import SSHOptions, Transport
+from fleet.transport import SSHOptions, Transport, given
 
 _TOLD_EVERY = 1.0  # seconds between two messages of who is worked on
 _NAMED = 201  # of those, no more: a progress line shows 200 and that there are more
@@ -49,6 +50,10 @@ class RemoteBugError(Exception):
     """Stands for the cause of a bug in another process; its text is the traceback there."""
 
 
+class NotSentError(InterruptedRunError):
+    """A change was kept from being sent; nothing of it reached the daemon."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where a process finds the inventory by itself, with the ways and secrets that are meant to be there.
@@ -56,10 +61,12 @@ class Home:
     Attributes:
         paths: of the inventory; used only where all of them are there.
         jump_names: hosts of it that the command line names as jump hosts.
+        run: for which it is read once in a process.
     """
 
     paths: tuple[str, ...]
     jump_names: tuple[str, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ class Line(Protocol):
         """Sends a message and waits for the answer, in which time nothing else is done here.
 
         Raises:
-            InterruptedRunError: there is nobody who would answer.
+            NotSentError: there is nobody who would answer.
         """
         ...
 
@@ -141,8 +148,8 @@ def at_home(shard: Shard) -> tuple[Server, ...]:
     if home is None:
         return shard.servers
     servers = shard.servers
-    if all(os.path.exists(os.path.expanduser(path)) for path in home.paths):  # noqa: PTH110, PTH111 - texts, as load takes them
-        known = {server.name: server for server in load(*home.paths, jump_hosts=home.jump_names).servers}
+    if all(Path(path).exists() for path in home.paths):
+        known = _inventory(home)
         missing = [server.name for server in servers if server.name not in known]
         if missing:
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -153,6 +160,22 @@ def at_home(shard: Shard) -> tuple[Server, ...]:
         servers = tuple(known[server.name] for server in servers)
     check_secrets(servers)
     return servers
+
+
+@lru_cache(maxsize=1)
+def _inventory(home: Home) -> dict[str, Server]:
+    return {server.name: server for server in load(*home.paths, jump_hosts=home.jump_names).servers}
+
+
+def look_around(shard: Shard) -> None:
+    """Looks whether this process could ask these servers.
+
+    Raises:
+        RefusedError: it could not.
+    """
+    given.check(shard.asking.ssh)
+    _slots(shard.asking)
+    at_home(shard)
 
 
 def without_facts(servers: Sequence[Server]) -> list[Server]:
@@ -166,23 +189,29 @@ async def _work_off(shard: Shard, line: Line) -> None:
     try:
         known = at_home(shard)
         servers = [known[position] for position in positions]
-        access_of = partial(_access, shard, line, {server.name: place for server, place in zip(servers, positions, strict=True)})
+        places = {server.name: position for server, position in zip(servers, positions, strict=True)}
         async with Transport(servers, shard.asking.ssh) as transport:
-            await _ask(shard, line, servers, positions, access_of(transport), spent)
+            fan = fan_out(
+                servers,
+                work_on(_access(shard.asking, line, places, transport), shard.asking.perform),
+                forks=shard.forks,
+                host_timeout=shard.asking.host_timeout,
+                run_timeout=shard.asking.run_timeout,
+                spent=spent,
+            )
+            await _tell(fan, line, places)
     except RefusedError as error:
         line.tell(encode(REFUSED, error))
     line.tell(encode(END))
 
 
-def _access(shard: Shard, line: Line, places: dict[str, int], transport: Transport) -> Access:
-    asking = shard.asking
-
+def _access(asking: Asking, line: Line, places: Mapping[str, int], transport: Transport) -> Access:
     def allowed(attempt: Attempt) -> None:
         """Lets a change pass when it stands in the operator's record, and nobody else has sent it."""
         text = attempt.sent
         attempt.sent = None
         if not line.ask(encode(SENT, places[attempt.server.name], text)):
-            raise InterruptedRunError("the run ended before the change was sent")
+            raise NotSentError("the run ended before the change was sent")
         attempt.sent = text
 
     return Access(
@@ -204,35 +233,32 @@ def _slots(asking: Asking) -> Slots | None:
         return None  # who only looks needs no place to write
 
 
-async def _ask(
-    shard: Shard, line: Line, servers: Sequence[Server], positions: Sequence[int], access: Access, spent: float
-) -> None:
-    asking = shard.asking
-    place = {server.name: position for server, position in zip(servers, positions, strict=True)}
-    fan = fan_out(
-        servers,
-        work_on(access, asking.perform),
-        forks=shard.forks,
-        host_timeout=asking.host_timeout,
-        run_timeout=asking.run_timeout,
-        spent=spent,
-    )
+async def _tell(fan: FanOut[Answer[Any]], line: Line, places: Mapping[str, int]) -> None:
+    """Tells of each outcome, and who is worked on meanwhile."""
 
     async def tell_who() -> None:
         while True:
             await asyncio.sleep(_TOLD_EVERY)
-            line.tell(encode(FLYING, [place[attempt.server.name] for attempt in islice(fan.in_flight, _NAMED)]))
+            line.tell(encode(FLYING, [places[attempt.server.name] for attempt in islice(fan.in_flight, _NAMED)]))
 
     async with fan:
         line.listen(fan.interrupt)
         teller = asyncio.create_task(tell_who())
         try:
             async for outcome in fan:
-                line.tell(packed(place[outcome.server.name], outcome))
+                line.tell(packed(places[outcome.server.name], _not_sent(outcome)))
         finally:
             teller.cancel()
             with suppress(asyncio.CancelledError):
                 await teller
+
+
+def _not_sent(outcome: Outcome[Any]) -> Outcome[Any]:
+    """The outcome; the session takes for sent what was kept from being sent in the last moment."""
+    error = outcome.error
+    if not isinstance(error, NotSentError):
+        return outcome
+    return replace(outcome, error=InterruptedRunError(error.message), sent=None)
 
 
 # What goes over a line.

@@ -50,12 +50,9 @@ def _way(server: Server) -> object:
     """What servers have in common that belong together; how the inventory spells it does not count."""
     if server.ssh is None:
         return str(server.management)
-    way, hop = [], server.ssh
+    way = []
+    hop: SSHSettings | None = server.ssh
     while hop is not None:
         way.append((hop.host.lower(), hop.port))
-        hop = _before(hop)
+        hop = hop.jump
     return tuple(way)
-
-
-def _before(hop: SSHSettings) -> SSHSettings | None:
-    return hop.jump

@@ -37,7 +37,13 @@ def told(farm: Farm, command: str) -> dict[str, int]:
     return {name: farm[name].daemon.executed.count(command) for name in farm.hosts}
 
 
-_TIMES = (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", r"\b1[789]\d{8}\b", r"(?<=elapsed\": )[0-9.]+", r"(?<=elapsed: )[0-9.]+", r"(?<= in )[0-9.]+(?= s$)")
+_TIMES = (
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?",
+    r"\b1[789]\d{8}\b",
+    r"(?<=elapsed\": )[0-9.]+",
+    r"(?<=elapsed: )[0-9.]+",
+    r"(?<= in )[0-9.]+(?= s$)",
+)
 
 
 def timeless(text: str) -> str:

@@ -1,0 +1,71 @@
+"""A Dask cluster of this machine: a scheduler and workers, each a process of its own, without dashboards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shards.farm import until
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Dask:
+    """A cluster; `with` ends its processes.
+
+    Attributes:
+        folder: of its files.
+        environment: of the workers.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    address: str = ""
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    scheduler: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        file = self.folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
+        self.address = until(lambda: _address(file))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in (*self.workers, self.scheduler):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+    def add(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Starts a worker, and waits until it is there."""
+        log = self.folder / f"worker-{name}.log"
+        words = ("--name", name, "--nthreads", "1", "--no-nanny")
+        process = self._start("worker", self.address, *words, log=log, **environment)
+        self.workers.append(process)
+        until(lambda: b"Registered to" in log.read_bytes())
+        return process
+
+    def _start(self, what: str, *words: str, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + what, *words]
+        command += ["--host", "127.0.0.1", "--no-dashboard"]
+        with (log or self.folder / f"{what}.log").open("wb") as output:
+            environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **environment}
+            return subprocess.Popen(
+                command, env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+
+def _address(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (OSError, ValueError):
+        return ""
