@@ -55,7 +55,7 @@ class Dask:
         return process
 
     def _start(self, what: str, *words: str, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "distributed.cli.dask_" + what, *words]
+        command = [sys.executable, "-m", "dask", what, *words]
         command += ["--host", "127.0.0.1", "--no-dashboard"]
         with (log or self.folder / f"{what}.log").open("wb") as output:
             environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **environment}
