@@ -42,6 +42,11 @@ OTHERS = {
     "fleet.render.difference",
     "fleet.render.jsonout",
     "fleet.render.yamlout",
+    "fleet.cli.sharding",
+    "fleet.shards.fan",
+    "distributed",
+    "multiprocessing",
+    "pickle",
     "csv",
     "getpass",
 }
@@ -192,3 +197,11 @@ def test_garbage_is_looked_for_once_the_command_is_there(tmp_path: Path, invento
     )
     assert done.returncode == 4
     assert done.stdout == "collects True True\n"
+
+
+def test_several_processes_need_no_cluster(tmp_path: Path, inventory: Path) -> None:
+    hosts = "".join(f"    e{number}: {{management: {tmp_path}/{number}.sock}}\n" for number in range(2))
+    inventory.write_text(f"all:\n  vars: {{connection: local}}\n  hosts:\n{hosts}")
+    loaded = modules(tmp_path, "status", "-i", str(inventory), "--workers", "2", status=4)
+    assert loaded >= {"multiprocessing", "fleet.shards.local"}
+    assert loaded & (HEAVY | {"distributed", "fleet.shards.cluster"}) == set()
