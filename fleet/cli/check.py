@@ -118,7 +118,7 @@ def _check(
 def _checked(limits: Limits, options: Options, args: tuple[str, ...], interval: float, *, per_server: bool) -> int:
     _refuse_formats(options)
     looks = probe(COMMAND, listed=limits.restart, interval=interval if limits.traffic else None)
-    servers = admit(looks, options, Target(args=args))
+    servers = admit(looks, options, Target(args=args), shards=True)
     if servers is None:
         return EXIT_OK
     started, begun = datetime.now(UTC), time.monotonic()

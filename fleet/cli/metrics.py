@@ -81,7 +81,7 @@ def _metrics(
             exporter = Exporter(operation, servers, options, interval or INTERVAL, per_client=per_client)
             return exporter.serve(listening)
     path = None if textfile is None else _writable(textfile)
-    servers = admit(operation, options, Target(args=args))
+    servers = admit(operation, options, Target(args=args), shards=True)
     if servers is None:
         return EXIT_OK
     started, begun = datetime.now(UTC), time.monotonic()

@@ -100,7 +100,7 @@ def _untold(_attempt: Attempt) -> None:
 
 def _at_most(options: Options, workers: int) -> int:
     """How many shards a cluster gets: as many as it has workers, unless the command line says another number."""
-    return min(options.workers or workers, options.forks)
+    return max(1, min(options.workers or workers, options.forks))
 
 
 def _home(options: Options) -> Home:

@@ -145,7 +145,7 @@ class _Comparing:
         if not _named(options):
             options = replace(options, only=options.only or frozenset({*before.servers, *before.missing}))
         try:
-            servers = admit(self._operation, options, Target(args=self._args))
+            servers = admit(self._operation, options, Target(args=self._args), shards=True)
         except EmptyTargetError as error:
             if options.only is self._options.only:
                 raise

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 def wants_shards(options: Options, servers: int) -> bool:
     """Whether so many servers are to be asked by other processes than this one."""
+    if options.in_batches:  # also what is asked between them
+        return False
     return options.scheduler is not None or workers_of(options, servers) > 1
 
 

@@ -44,10 +44,15 @@ _NO_DASK = "pip install 'openvpn-fleet[dask]', here and on the workers"
 
 
 class Cluster:
-    """A crew of the workers of a cluster; made by `connect`."""
+    """A crew of the workers of a cluster; made by `connect`.
 
-    def __init__(self, client: Client, address: str) -> None:
+    Attributes:
+        workers: how many the cluster had then.
+    """
+
+    def __init__(self, client: Client, address: str, workers: int) -> None:
         self._client = client
+        self.workers = workers
         self._address = address
         self._run = f"fleet-{uuid.uuid4().hex}"
         self._shards: list[bytes] = []
@@ -87,12 +92,8 @@ class Cluster:
         for one in found:
             if one.category.__name__ == "VersionMismatchWarning":
                 warn(f"the cluster has other versions: {' '.join(str(one.message).split())}")
-        return cls(client, address)
-
-    @property
-    def workers(self) -> int:
-        """How many workers the cluster has now; 1 where it has none."""
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        known = await client.scheduler.identity(n_workers=-1)  # what the client itself knows may be old
+        return cls(client, address, len(known["workers"]))
 
     async def open(self, shards: Sequence[Shard], heard: Heard, gone: Gone) -> None:
         """Looks at the workers, and begins to listen.
@@ -102,6 +103,8 @@ class Cluster:
         """
         from distributed import Queue  # noqa: PLC0415 - as above
 
+        if not self.workers:
+            raise UsageError(f"the scheduler {self._address} has no workers", hint="start some: dask worker ADDRESS")
         await self._look(shards)
         home = shards[0].asking.home
         named = None if home is None else replace(home, run=self._run)
@@ -117,8 +120,6 @@ class Cluster:
         everything = replace(shards[0], servers=tuple(chain.from_iterable(shard.servers for shard in shards)))
         named = None if home is None else replace(home, run=self._run)
         found = await self._client.run(look, _dumped(everything, named), on_error="return")
-        if not found:
-            raise UsageError(f"the scheduler {self._address} has no workers", hint="start some: dask worker ADDRESS")
         for worker, said in sorted(found.items()):
             _complain(worker, said)
 
