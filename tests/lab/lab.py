@@ -1,7 +1,8 @@
 """The whole lab: a fleet of real OpenVPN servers with real clients, behind real sshd, on loopback alone.
 
     with Lab(folder) as lab:
-        lab.fleet("status", "--all").stdout
+        lab.fleet("status", "--all").stdout          # in this process
+        lab.installed("status", "--all").stdout      # the installed program
         lab.ask("edge-1", "status 3")
 
 `SITES` says what stands where. Nothing outside the folder is written but /run/sshd (empty, where it is missing), and
@@ -24,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab import pki
+from lab.inside import run_inside
 from lab.openvpn import VPN, Conversation, Daemon, Management
 from lab.processes import FreePorts, LabError, Processes, program, tcp_sockets, wait_until
 from lab.sshd import BehindJumpHost, Host, SSHServers
@@ -104,12 +106,18 @@ HELD_BACK = frozenset({"down", "inner", "no-forwarding", "locked-out", "bastion"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished run of the installed `fleet`."""
+    """One finished run of `fleet`."""
 
     args: tuple[str, ...]
     exit_status: int
     stdout: str
     stderr: str
+
+    @classmethod
+    def of(cls, args: Sequence[str], exit_status: int, stdout: bytes, stderr: bytes) -> Self:
+        """A run that wrote these bytes."""
+        texts = (written.decode("utf-8", "surrogateescape") for written in (stdout, stderr))
+        return cls(tuple(args), exit_status, *texts)
 
     def json(self) -> Any:
         """Stdout as the JSON that it must be, of the shape that docs/schema says."""
@@ -363,27 +371,37 @@ class Lab:
     def fleet(
         self,
         *args: str,
-        input: str | None = None,  # noqa: A002 - as subprocess.run has it
+        given: str = "",
         env: Mapping[str, str] | None = None,
-        timeout: float = FLEET_TIMEOUT,
         hold_busy: bool = True,
     ) -> Run:
-        """Run the installed `fleet` to its end; before, `hold_busy` empties the queue of `busy`."""
+        """Run fleet to its end in this process (see `inside`).
+
+        Args:
+            args: the words behind `fleet --ssh-config FILE`.
+            given: its standard input.
+            env: more variables than `environment` has.
+            hold_busy: empties the queue of `busy` before.
+        """
         if hold_busy:
             self.hold_busy()
-        finished = subprocess.run(
+        data = given.encode("utf-8", "surrogateescape")
+        ended = run_inside(self.fleet_argv(*args)[1:], self.environment(env), self.folder, given=data)
+        return Run.of(args, *ended)
+
+    def installed(self, *args: str, given: str = "", env: Mapping[str, str] | None = None) -> Run:
+        """Run the installed `fleet` to its end, as `fleet` does in this process; `busy` has an empty queue."""
+        self.hold_busy()
+        ended = subprocess.run(
             self.fleet_argv(*args),
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
+            input=given.encode("utf-8", "surrogateescape"),
             capture_output=True,
             cwd=self.folder,
             env=self.environment(env),
-            timeout=timeout,
-            encoding="utf-8",
-            errors="surrogateescape",
+            timeout=FLEET_TIMEOUT,
             check=False,
         )
-        return Run(args, finished.returncode, finished.stdout, finished.stderr)
+        return Run.of(args, ended.returncode, ended.stdout, ended.stderr)
 
     def ssh_argv(self, host: str, endpoint: str) -> list[str]:
         """OpenSSH's own client, forwarding its standard input and output from a host to an endpoint (`ssh -W`)."""

@@ -24,7 +24,7 @@ def test_clients_with_two_remotes_move(drain_lab: DrainLab, protocol: str) -> No
     for name in ("alice", "bob", "carol"):
         drain_lab.member(f"{name}-{protocol}", one, two)
     names = [f"{name}-{protocol}" for name in ("alice", "bob", "carol")]
-    run = drain_lab.fleet("drain", one.name, "--yes", "--rate", "10/s", "--json")
+    run = drain_lab.installed("drain", one.name, "--yes", "--rate", "10/s", "--json")
     assert run.exit_status == 0, run.stderr
     assert (drain_lab.names(one), drain_lab.names(two)) == ([], names)
     result = run.outcomes()[one.name]["result"]
@@ -63,7 +63,7 @@ def test_a_cordon_keeps_clients_out_until_it_is_taken_away(drain_lab: DrainLab) 
     assert drain_lab.fleet("hold", "-l", "cordon-1", "--json").outcomes()["cordon-1"]["result"] == {
         "hold": True, "waiting": True,
     }  # fmt: skip
-    run = drain_lab.fleet("uncordon", "cordon-1")
+    run = drain_lab.installed("uncordon", "cordon-1")
     assert run.exit_status == 0, run.stderr
     assert "CONNECTED" in run.stdout
     assert (one.ask("hold"), one.ask("pid")) == ("SUCCESS: hold=0\n", pid)

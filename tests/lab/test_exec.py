@@ -28,7 +28,7 @@ def replies(run: Run, server: str) -> list[dict[str, object]]:
 
 
 def test_equal_answers_of_real_daemons_are_folded(lab: Lab) -> None:
-    run = lab.fleet("exec", "verb", "mute", "-l", WORKING)
+    run = lab.installed("exec", "verb", "mute", "-l", WORKING)
     assert run.exit_status == 0, run.stderr
     heading, answer, second, other = run.stdout.splitlines()
     assert (heading, second) == ("verb", "mute")
@@ -134,14 +134,14 @@ def test_an_unknown_command_with_a_declared_reply(lab: Lab) -> None:
 def test_client_kill_of_the_client_that_was_meant(lab: Lab) -> None:
     lab.wait_for_clients("edge-2")
     row = lab.client("edge-2", "laptop-1")
-    run = lab.fleet("client-kill", row["Client ID"], "RESTART,maintenance", "-l", "edge-2")
+    run = lab.installed("client-kill", row["Client ID"], "RESTART,maintenance", "-l", "edge-2")
     assert (run.exit_status, run.stdout) == (0, "edge-2: client-kill command succeeded\n"), run.stderr
     lab.wait_until_gone("edge-2", row)
     lab.wait_for_clients("edge-2")
 
 
 def test_help_lists_nothing_that_the_table_does_not_have(lab: Lab) -> None:
-    run = lab.fleet("help", WORKING, "--json")
+    run = lab.installed("help", WORKING, "--json")
     assert run.exit_status == 0
     for outcome in run.outcomes().values():
         assert set(outcome["result"]["commands"]) <= set(COMMANDS)
@@ -152,13 +152,13 @@ def test_settings_of_authentication(lab: Lab) -> None:
     assert lab.fleet("auth-retry", "interact", "-l", "eu", "--yes").exit_status == 0
     shown = lab.fleet("auth-retry", "-l", "eu", "--json").outcomes()
     assert {outcome["result"]["auth_retry"] for outcome in shown.values()} == {"interact"}
-    forgot = lab.fleet("forget-passwords", "-l", "eu", "--yes")
+    forgot = lab.installed("forget-passwords", "-l", "eu", "--yes")
     assert (forgot.exit_status, forgot.stdout.rpartition(": ")[2]) == (0, "Passwords were forgotten\n")
     assert lab.fleet("echo", "-l", "eu", "--json").exit_status == 0
 
 
 def test_nobody_waits_for_a_password_here(lab: Lab) -> None:
-    run = lab.fleet("password", "Private Key", "--secret-command", "echo s3cr3t", "-l", "edge-1", "--json")
+    run = lab.installed("password", "Private Key", "--secret-command", "echo s3cr3t", "-l", "edge-1", "--json")
     assert run.exit_status == 1
     assert "no password is currently needed" in run.outcomes()["edge-1"]["error"]["message"]
     assert "s3cr3t" not in run.stdout + run.stderr

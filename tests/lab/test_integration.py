@@ -1,4 +1,4 @@
-"""The installed `fleet` on the lab: real openvpn, real clients, real sshd, nothing simulated."""
+"""`fleet` on the lab: real openvpn, real clients, real sshd, nothing simulated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def all_ok(run: Run) -> dict[str, object]:
 
 @pytest.mark.usefixtures("every_client")
 def test_status_of_the_whole_fleet_as_json(lab: Lab) -> None:
-    run = lab.fleet("status", "--all", "--json", *QUICKLY)
+    run = lab.installed("status", "--all", "--json", *QUICKLY)
     assert run.exit_status == 4
     document = run.json()
     assert document["fleet_schema"] == 1
@@ -105,7 +105,7 @@ def test_status_of_the_whole_fleet_as_json(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("every_client")
 def test_status_of_the_whole_fleet_as_table(lab: Lab) -> None:
-    run = lab.fleet("status", "--all", *QUICKLY)
+    run = lab.installed("status", "--all", *QUICKLY)
     assert run.exit_status == 4
     header, *rows, totals = run.stdout.splitlines()
     assert header.split() == ["SERVER", "STATE", "SINCE", "CLIENTS", "IN", "OUT", "VERSION"]
@@ -126,7 +126,7 @@ def test_status_of_a_group_without_trouble(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("every_client")
 def test_clients_of_the_whole_fleet_as_json(lab: Lab) -> None:
-    run = lab.fleet("clients", "--all", "--json", *QUICKLY)
+    run = lab.installed("clients", "--all", "--json", *QUICKLY)
     assert run.exit_status == 4
     outcomes = run.outcomes()
     for server in SITES:
@@ -154,7 +154,7 @@ def test_clients_as_table_keep_every_name_readable(lab: Lab) -> None:
 
 
 def test_ndjson_ends_with_a_summary(lab: Lab) -> None:
-    run = lab.fleet("pid", WORKING, "-o", "ndjson")
+    run = lab.installed("pid", WORKING, "-o", "ndjson")
     *servers, summary = [json.loads(line) for line in run.stdout.splitlines()]
     assert {server["name"]: server["result"]["pid"] for server in servers} == {
         name: lab.daemon_pid(name) for name in SITES
@@ -168,7 +168,7 @@ def test_ndjson_ends_with_a_summary(lab: Lab) -> None:
 def test_raw_status_read_again_is_the_same_fleet(lab: Lab, version: str) -> None:
     raw = lab.fleet("status", "--format-version", version, "-o", "raw", "sock")
     assert raw.exit_status == 0, raw.stderr
-    saved = lab.fleet("status", "--file", "-", "--json", input=raw.stdout)
+    saved = lab.installed("status", "--file", "-", "--json", given=raw.stdout)
     assert saved.exit_status == 0, saved.stderr
     (server,) = saved.json()["servers"]
     assert {client["common_name"] for client in server["result"]["clients"]} == set(SITES["sock"].clients)
@@ -181,7 +181,7 @@ def test_other_questions(lab: Lab, command: str) -> None:
 
 
 def test_log_gives_the_last_lines(lab: Lab) -> None:
-    (result,) = all_ok(lab.fleet("log", "5", "-l", "edge-1", "--json")).values()
+    (result,) = all_ok(lab.installed("log", "5", "-l", "edge-1", "--json")).values()
     assert isinstance(result, dict)
     assert len(result["lines"]) == 5
 
@@ -261,7 +261,7 @@ def test_interrupted_run_reports(lab: Lab) -> None:
 
 @pytest.mark.usefixtures("ordinary_verb")
 def test_verb_is_set_where_it_was_meant(lab: Lab) -> None:
-    run = lab.fleet("verb", "4", "-l", "eu", "--yes")
+    run = lab.installed("verb", "4", "-l", "eu", "--yes")
     assert run.exit_status == 0, run.stderr
     assert {server: lab.ask(server, "verb") for server in SITES} == {
         server: f"SUCCESS: verb={4 if site.group == 'eu' else 3}\n" for server, site in SITES.items()
@@ -281,7 +281,7 @@ def test_verb_of_the_whole_fleet_reaches_those_that_can_be_reached(lab: Lab) -> 
 @pytest.mark.parametrize("server", ["edge-1", "edge-2", "inner"])
 def test_signal_sigusr1_restarts_the_daemon(lab: Lab, server: str) -> None:
     state, others = lab.ask(server, "state"), {entry for entry in sessions(lab) if entry[0] != server}
-    run = lab.fleet("signal", "SIGUSR1", "-l", server)
+    run = lab.installed("signal", "SIGUSR1", "-l", server)
     assert run.exit_status == 0, run.stderr
     assert "SIGUSR1" in run.stdout
     lab.wait_for_restart(server, state)
@@ -295,7 +295,7 @@ def test_kill_finds_the_client_wherever_it_is(lab: Lab) -> None:
     before = sessions(lab)
     victims = {entry for entry in before if entry[1] == "Test-Client"}
     rows = {server: lab.client(server, "Test-Client") for server, _, _ in victims}
-    run = lab.fleet("kill", "Test-Client", "--json", *QUICKLY)
+    run = lab.installed("kill", "Test-Client", "--json", *QUICKLY)
     assert run.exit_status == 4  # some servers could not be asked
     killed = {
         name: outcome["result"]["killed"] for name, outcome in run.outcomes().items() if outcome["status"] == "ok"
@@ -311,7 +311,7 @@ def test_kill_finds_the_client_wherever_it_is(lab: Lab) -> None:
 
 def test_kill_as_table(lab: Lab) -> None:
     row = lab.client("edge-1", "Test-Client")
-    run = lab.fleet("kill", "Test-Client", "-l", "edge-1")
+    run = lab.installed("kill", "Test-Client", "-l", "edge-1")
     assert run.exit_status == 0, run.stderr
     header, line = run.stdout.splitlines()[:2]
     assert header.split()[0] == "SERVER"
@@ -396,6 +396,6 @@ def test_refused_before_anything_is_sent(lab: Lab, args: list[str]) -> None:
 
 def test_list_hosts_asks_nobody(lab: Lab) -> None:
     before = arrivals(lab)
-    run = lab.fleet("status", "--list-hosts", "us", "-x", "gw/tcp")
+    run = lab.installed("status", "--list-hosts", "us", "-x", "gw/tcp")
     assert (run.exit_status, run.stdout.splitlines()) == (0, ["gw/udp", "vault", "inner"])
     assert arrivals(lab) == before

@@ -136,7 +136,7 @@ def test_by_client_id_it_is_back(kill_lab: KillLab) -> None:
 def test_by_name_it_is_back_elsewhere_and_found_there_by_its_address(kill_lab: KillLab) -> None:
     one, two = kill_lab.daemons["one"], kill_lab.daemons["two"]
     row = kill_lab.vpn_client("roamer", one, f"remote 127.0.0.1 {two.port}")
-    run = kill_lab.fleet("kill", "roamer", "--message", "RESTART,[N],moved", "--verify", "20s")
+    run = kill_lab.installed("kill", "roamer", "--message", "RESTART,[N],moved", "--verify", "20s")
     assert run.exit_status == 0, run.stderr
     assert "back on two after" in run.stdout
     assert run.stderr == "killed 1 session on 1 of 3 servers; 1 back\n"
@@ -169,7 +169,7 @@ def test_a_name_on_two_servers_is_pointed_out(kill_lab: KillLab) -> None:
     two, three = kill_lab.daemons["two"], kill_lab.daemons["three"]
     kill_lab.vpn_client("twin", two)
     kill_lab.second_client("twin", three)
-    run = kill_lab.fleet("find", "tw?n", "--json")
+    run = kill_lab.installed("find", "tw?n", "--json")
     also_on = {
         name: [client["also_on"] for client in outcome["result"]["clients"]] for name, outcome in run.outcomes().items()
     }

@@ -47,7 +47,7 @@ def test_a_rolling_restart_that_ends_well(rolling: RollingLab) -> None:
     rolling.wait_for_clients(*names)
     before = rolling.states(*names)
     pids = [rolling.daemons[name].ask("pid") for name in names]
-    run = rolling.fleet("signal", "SIGUSR1", "-l", "well-*", "--serial", "1,40%", *GATE, "--yes", "--json")
+    run = rolling.installed("signal", "SIGUSR1", "-l", "well-*", "--serial", "1,40%", *GATE, "--yes", "--json")
     assert run.exit_status == 0, run.stderr
     assert [rolling.daemons[name].ask("pid") for name in names] == pids
     after = rolling.states(*names)
@@ -144,9 +144,9 @@ def test_a_killed_run_leaves_no_lock_and_a_whole_audit(rolling: RollingLab) -> N
     before = rolling.states(*names)
     argv = rolling.argv("signal", "SIGUSR1", "-l", "kill-*", "--serial", "1", "--batch-wait", "60s", "--yes")
     with until_batch(rolling, argv) as process:
-        other = rolling.fleet("signal", "SIGUSR1", "-l", "kill-3", "--step", "--serial", "1", "--lock-timeout", "0")
+        other = rolling.installed("signal", "SIGUSR1", "-l", "kill-3", "--step", "--serial", "1", "--lock-timeout", "0")
         assert other.exit_status == 2, other.stderr  # nobody to ask at
-        second = rolling.fleet("verb", "4", "-l", "kill-*", "--serial", "1", "--yes", "--lock-timeout", "0")
+        second = rolling.installed("verb", "4", "-l", "kill-*", "--serial", "1", "--yes", "--lock-timeout", "0")
         assert second.exit_status == 75, second.stderr
         assert f"pid {process.pid} (" in second.stderr
         process.kill()
@@ -175,12 +175,12 @@ def test_of_two_runs_one_waits(rolling: RollingLab) -> None:
         assert first.stderr is not None
         while b"+ turn-1" not in (line := first.stderr.readline()):
             assert line
-        refused = rolling.fleet("status", "turn-1", "--lock-timeout", "0")
+        refused = rolling.installed("status", "turn-1", "--lock-timeout", "0")
         assert refused.exit_status == 75
         assert f"pid {first.pid} (" in refused.stderr
         leaving = threading.Timer(1.0, first.send_signal, (signal.SIGINT,))
         leaving.start()
-        second = rolling.fleet("verb", "4", "-l", "turn-1", "--lock-timeout", "60s")
+        second = rolling.installed("verb", "4", "-l", "turn-1", "--lock-timeout", "60s")
         leaving.join()
         first.stderr.read()
     assert second.exit_status == 0, second.stderr

@@ -20,7 +20,7 @@ def snapshot_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrainLab]
 
 
 def take(lab: DrainLab, name: str) -> Path:
-    run = lab.fleet("snapshot")
+    run = lab.installed("snapshot")
     assert run.exit_status == 0, run.stderr
     path = lab.folder / name
     path.write_text(run.stdout)
@@ -69,7 +69,7 @@ def test_a_restart_makes_every_session_another_one(snapshot_lab: DrainLab) -> No
     assert server.ask("signal SIGUSR1").startswith("SUCCESS")
     wait_until("it has restarted", lambda: ",CONNECTED," in server.ask("state") and server.ask("state") != state)
     wait_until("walter is back", lambda: lab.names(server) == ["walter"])
-    run = lab.fleet("diff", str(first), "-l", "restart-1", "--json")
+    run = lab.installed("diff", str(first), "-l", "restart-1", "--json")
     (client,) = run.outcomes()["restart-1"]["result"]["clients"]
     assert (client["change"], client["before"]["client_id"], client["after"]["client_id"]) == ("reconnected", 0, 0)
     assert not run.outcomes()["restart-1"]["result"]["restarted"]  # the same process

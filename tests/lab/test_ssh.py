@@ -42,7 +42,7 @@ def states(run: Run) -> dict[str, str]:
 
 
 def test_ping_names_what_fails(lab: Lab) -> None:
-    run = lab.fleet("ping", "--json", "--reply-timeout", "2s")
+    run = lab.installed("ping", "--json", "--reply-timeout", "2s")
     assert run.exit_status == 4
     assert states(run) == {
         **dict.fromkeys(lab.sites, "CONNECTED"),
@@ -67,7 +67,7 @@ def test_trust_and_then_status(lab: Lab, tmp_path: Path) -> None:
     subprocess.run([program("ssh-keygen"), "-H", "-f", str(known)], check=True, capture_output=True)
     options = tmp_path / "config"
     options.write_text(f"Host *\n  UserKnownHostsFile {known}\n  GlobalKnownHostsFile /dev/null\n")
-    trust = lab.fleet("-F", str(options), "trust", "stranger,rebuilt,inner", "--replace", "--yes", "--json")
+    trust = lab.installed("-F", str(options), "trust", "stranger,rebuilt,inner", "--replace", "--yes", "--json")
     assert trust.exit_status == 0, trust.stderr
     results = {name: outcome["result"]["result"] for name, outcome in trust.outcomes().items()}
     assert results == {"inner": "known", "rebuilt": "replaced", "stranger": "added"}
@@ -101,7 +101,7 @@ def test_an_agent_a_jump_host_and_a_certificate(lab: Lab, own: Path, tmp_path: P
             f"Host *\n  UserKnownHostsFile {known}\n  GlobalKnownHostsFile /dev/null\n  IdentityFile none\n"
         )
         jump = f"root@{ADDRESSES['bastion']}:{lab.ssh_port}"
-        run = lab.fleet(
+        run = lab.installed(
             *("-F", str(options), "-i", str(own), "-J", jump, "ping", "inner", "certified", "--json"),
             env={"SSH_AUTH_SOCK": str(socket)},
         )

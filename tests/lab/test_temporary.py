@@ -44,7 +44,7 @@ def spawn(lab: UnlockLab, *args: str) -> subprocess.Popen[bytes]:
 
 
 def test_each_daemon_gets_its_own_level_back(time_lab: UnlockLab) -> None:
-    run = time_lab.fleet("verb", "6", "--all", "--yes", "--for", "1s", "--json")
+    run = time_lab.installed("verb", "6", "--all", "--yes", "--for", "1s", "--json")
     assert run.exit_status == 0, run.stderr
     assert verbs(time_lab) == ["3", "4"]
     results = [outcome["result"] for outcome in run.outcomes().values()]

@@ -49,7 +49,7 @@ def test_a_fleet_that_waits_comes_up(unlock_lab: UnlockLab) -> None:
     secret = ("--secret-file", str(unlock_lab.secret(PASSPHRASE)))
     refused = unlock_lab.fleet("unlock", "-l", limit, *secret, "--json")  # nobody is there to be asked
     assert (refused.exit_status, refused.outcomes()) == (2, {})
-    run = unlock_lab.fleet("unlock", "-l", limit, *secret, "--yes", "--json")
+    run = unlock_lab.installed("unlock", "-l", limit, *secret, "--yes", "--json")
     assert results(run) == {**dict.fromkeys(names, "connected"), "up": "not waiting"}
     assert all(map(unlock_lab.is_connected, names))
     assert {unlock_lab.daemons[name].ask("auth-retry") for name in names} == {"SUCCESS: auth-retry=none\n"}
@@ -105,7 +105,7 @@ def test_odd_passphrases(unlock_lab: UnlockLab) -> None:
         unlock_lab.server(f"odd-{number}", passphrase=passphrase)
         pass_file = unlock_lab.secret(passphrase)
         pass_file.rename(unlock_lab.folder / f"odd-{number}.secret")
-    run = unlock_lab.fleet(
+    run = unlock_lab.installed(
         "unlock", "odd-*", "--yes", "--secret-command", f"cat {unlock_lab.folder}/{{server}}.secret", "--json"
     )
     assert set(results(run).values()) == {"connected"}

@@ -47,13 +47,13 @@ def send_to(lab: Lab, server: str, common_name: str) -> None:
 
 
 def collect(lab: Lab, database: Path) -> dict[str, Any]:
-    run = lab.fleet("collect", "edge-[1:2]", "--db", str(database), "-o", "json")
+    run = lab.installed("collect", "edge-[1:2]", "--db", str(database), "-o", "json")
     assert run.exit_status == 0, run.stderr
     return {name: server["result"] for name, server in run.outcomes().items()}
 
 
 def usage(lab: Lab, database: Path, *args: str) -> list[Any]:
-    run = lab.fleet("usage", "--db", str(database), *args, "-o", "json")
+    run = lab.installed("usage", "--db", str(database), *args, "-o", "json")
     assert run.exit_status == 0, run.stderr
     rows = run.json()["rows"]
     assert isinstance(rows, list)

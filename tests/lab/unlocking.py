@@ -2,7 +2,8 @@
 
     with UnlockLab(folder) as lab:
         lab.server("edge-1", "management-hold", passphrase="open sesame")
-        lab.fleet("unlock", "edge-1", "--secret-file", str(lab.secret("open sesame")))
+        lab.fleet("unlock", "edge-1", "--secret-file", str(lab.secret("open sesame")))      # in this process
+        lab.installed("unlock", "--list", "edge-1")                                         # the installed program
 
 Daemons are started by each test, since one that came up does not wait again.
 """
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from lab import pki
+from lab.inside import run_inside
 from lab.lab import FLEET_TIMEOUT, Run
 from lab.openvpn import VPN, Daemon, Management
 from lab.processes import FreePorts, LabError, Processes, wait_until
@@ -165,8 +167,8 @@ class UnlockLab:
         own = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
         return own | {"HOME": str(self.folder / "home"), "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb"}
 
-    def argv(self, *args: str) -> list[str]:
-        """fleet, with an inventory of the daemons that were started so far."""
+    def words(self, *args: str) -> list[str]:
+        """The words of a command line behind `fleet`, with an inventory of the daemons that were started so far."""
         inventory = self.folder / "inventory.yaml"
         key = json.dumps(str(self._sshd.user_key))
         lines = [
@@ -177,20 +179,28 @@ class UnlockLab:
             "",
         ]
         inventory.write_text("\n".join(lines))
-        return [sys.executable, "-m", "fleet", "-i", str(inventory), "--ssh-config", str(self._ssh_config), *args]
+        return ["-i", str(inventory), "--ssh-config", str(self._ssh_config), *args]
+
+    def argv(self, *args: str) -> list[str]:
+        """fleet as a program, with the words that it takes."""
+        return [sys.executable, "-m", "fleet", *self.words(*args)]
 
     def fleet(self, *args: str) -> Run:
-        """Run fleet to its end."""
+        """Run fleet to its end in this process (see `inside`)."""
+        return Run.of(args, *run_inside(self.words(*args), self.environment()))
+
+    def installed(self, *args: str) -> Run:
+        """Run the installed fleet to its end, as `fleet` does in this process."""
         return self.run(self.argv(*args))
 
     def run(self, argv: Sequence[str]) -> Run:
-        finished = subprocess.run(
+        """Run a program to its end."""
+        ended = subprocess.run(
             argv,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=self.environment(),
             timeout=FLEET_TIMEOUT,
-            encoding="utf-8",
             check=False,
         )
-        return Run(tuple(argv), finished.returncode, finished.stdout, finished.stderr)
+        return Run.of(argv, ended.returncode, ended.stdout, ended.stderr)
