@@ -27,7 +27,7 @@ from typing import Any, Self
 from lab import pki
 from lab.inside import run_inside
 from lab.openvpn import VPN, Conversation, Daemon, Management
-from lab.processes import FreePorts, LabError, Processes, program, tcp_sockets, wait_until
+from lab.processes import FreePorts, LabError, Processes, program, wait_until
 from lab.sshd import BehindJumpHost, Host, SSHServers
 from support import schemas
 
@@ -344,8 +344,7 @@ class Lab:
 
     def busy_queue(self) -> int:
         """How many connections wait in front of the management interface of `busy`, the abandoned ones too."""
-        endpoint = self.servers["busy"].management.endpoint
-        return next(entry.accept_queue for entry in tcp_sockets() if entry.listens and entry.local == endpoint)
+        return self.servers["busy"].management.queue()
 
     def hold_busy(self) -> None:
         """Be the one management client of `busy`, with nobody else in its queue.

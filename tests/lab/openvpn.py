@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.pki import Authority, Credentials
-from lab.processes import LabError, Processes, program, wait_until
+from lab.processes import LabError, Processes, program, tcp_sockets, wait_until
 
 ASK_TIMEOUT = 10.0
 """Seconds that a daemon may take for its greeting, and for each piece of a reply."""
@@ -46,6 +46,12 @@ class Management:
             connection.close()
             raise
         return connection
+
+    def queue(self) -> int:
+        """How many connections wait in front of it, the abandoned ones too; only of one with a port."""
+        assert not isinstance(self.endpoint, str)
+        sockets = tcp_sockets(self.endpoint[1])
+        return next(entry.accept_queue for entry in sockets if entry.listens and entry.local == self.endpoint)
 
 
 class Conversation:

@@ -63,14 +63,15 @@ class TCPSocket:
     inode: str
 
 
-def tcp_sockets() -> list[TCPSocket]:
-    """Every IPv4 TCP socket of this machine."""
+def tcp_sockets(port: int) -> list[TCPSocket]:
+    """The IPv4 TCP sockets of this machine that have this port at either end."""
 
     def end(text: str) -> tuple[str, int]:
         address, _, port = text.partition(":")
         return socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)
 
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    wanted = f":{port:04X} "  # looked for first: a machine may have thousands of others
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:] if wanted in row]
     return [
         TCPSocket(end(row[1]), end(row[2]), row[3] == "0A", int(row[4].partition(":")[2], 16), row[9]) for row in rows
     ]

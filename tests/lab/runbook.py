@@ -18,7 +18,7 @@ from typing import Self
 from lab.draining import DrainLab
 from lab.lab import Run
 from lab.pki import write_private
-from lab.processes import LabError, program, tcp_sockets, wait_until
+from lab.processes import LabError, program, wait_until
 from lab.rolling import QUICK
 from lab.unlocking import ADDRESS
 
@@ -96,6 +96,10 @@ class RunbookLab(DrainLab):
             "TERM": "screen",
         }
 
+    def words(self, *args: str) -> list[str]:
+        """What is behind `fleet`: the rest is in the environment."""
+        return [*args]
+
     def everybody_is_there(self) -> None:
         """Until each client that was not ended is on one server, and no more."""
         expected = sorted(name for name in REMOTES if self._runs(name))
@@ -135,5 +139,4 @@ class RunbookLab(DrainLab):
 
     def waiting(self, name: str) -> int:
         """How many connections wait in front of the management interface of a server."""
-        endpoint = self.daemons[name].management.endpoint
-        return next(entry.accept_queue for entry in tcp_sockets() if entry.listens and entry.local == endpoint)
+        return self.daemons[name].management.queue()

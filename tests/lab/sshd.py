@@ -175,7 +175,7 @@ class BehindJumpHost:
             connection, peer = self._listener.accept()
             with connection:
                 ends = (peer, connection.getsockname())
-                inodes = [entry.inode for entry in tcp_sockets() if (entry.local, entry.remote) == ends]
+                inodes = [entry.inode for entry in tcp_sockets(peer[1]) if (entry.local, entry.remote) == ends]
                 if any(_holds_socket(pid, inode) for pid in descendants([self._jump_pid]) for inode in inodes):
                     self._sessions.append(f"sshd {self._name} session {len(self._sessions) + 1}")
                     self._processes.start(self._sessions[-1], self._argv, channel=connection)

@@ -120,7 +120,7 @@ def lines(block: Block) -> list[str]:
 
 def newest_change(lab: RunbookLab) -> str:
     """The ID of the newest run that changed something; empty before there is one."""
-    runs = lab.shell("fleet history list --changes -n 1 --json").json()["runs"]
+    runs = lab.fleet("history", "list", "--changes", "-n", "1", "--json").json()["runs"]
     return str(runs[0]["run"]) if runs else ""
 
 
