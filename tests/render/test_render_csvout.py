@@ -53,7 +53,8 @@ def test_values_are_exact(cell: object, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", " =1", "\u00a0 +1"]
+    "text",
+    ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", " =1", "\u00a0 +1"],
 )
 def test_a_text_is_no_formula(text: str) -> None:
     assert value(text) == f"'{text}"
