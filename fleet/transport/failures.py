@@ -31,6 +31,9 @@ from fleet.inventory.model import ManagementEndpoint, UnixEndpoint
 from fleet.transport.progress import THIS_SERVER, Phase, Progress, printable
 from fleet.transport.resolve import Resolved
 
+TOO_MANY_TRIES = "authentication failures"
+"""OpenSSH's words when MaxAuthTries is over."""
+
 _PING = f"fleet ping {THIS_SERVER}, or "
 _BUSY_GREETINGS = ("Exceeded MaxStartups",)
 _PENALTY_GREETINGS = ("Not allowed at this time",)  # OpenSSH 9.8, PerSourcePenalties
@@ -168,7 +171,7 @@ def _not_let_in(resolved: Resolved, account: str) -> ServerError:
 
 def _ended(exc: asyncssh.DisconnectError, resolved: Resolved, account: str) -> ServerError:
     reason = printable(exc.reason)
-    if "authentication failures" in exc.reason:  # OpenSSH's words when MaxAuthTries is over
+    if TOO_MANY_TRIES in exc.reason:
         return AuthFailedError(
             f"user {resolved.user} was not let in: too many keys were tried",
             hint=f"name the right one: private_key in the inventory, or IdentitiesOnly in ssh_config; {account}",

@@ -31,15 +31,13 @@ from asyncssh.logging import SSHLogger
 from asyncssh.packet import Boolean
 
 from fleet.transport.dial import Dialer
+from fleet.transport.failures import TOO_MANY_TRIES
 
 TRIED = re.compile(r"2\.24\.")
 """Versions of asyncssh whose hooks were tried: another one is used as it comes."""
 
 MSG_EXT_INFO = 7
 """What an SSH server says of itself behind the key exchange (RFC 8308): among that, which signatures it takes."""
-
-TOO_MANY = "authentication failures"
-"""OpenSSH's words when MaxAuthTries is over."""
 
 SWITCH = "FLEET_ASYNCSSH"
 """The environment variable; `stock` is asyncssh as it comes."""
@@ -126,14 +124,11 @@ async def connect(
         _, connection = await dialer.create_connection(factory, host, port)
         connection.set_extra_info(host=host, port=port)
         await waiter
-    except asyncssh.DisconnectError as exc:
-        if connection is None or not connection.asked_in_vain or TOO_MANY not in exc.reason:
-            raise
-        # it was not a key that was too much, but the last question, which stock asyncssh asks first and uncounted
-        raise asyncssh.PermissionDenied("no key was taken") from exc
-    except BaseException:
+    except BaseException as exc:
         if not waiter.cancel() and not waiter.cancelled():
             waiter.exception()  # it is seen: another one came before it
+        if connection is not None and connection.was_too_much(exc):
+            raise asyncssh.PermissionDenied("no key was taken") from exc
         raise
     assert connection is not None  # noqa: S101 - the dialer gives what the factory made
     if connection.taken is not None:
@@ -231,6 +226,10 @@ class Connection(asyncssh.SSHClientConnection):
             return None
         return bytes(self._pair.public_data)
 
+    def was_too_much(self, exc: BaseException) -> bool:
+        """Whether it was not a key that was too much for the server, but the question that asyncssh asks uncounted."""
+        return self.asked_in_vain and isinstance(exc, asyncssh.DisconnectError) and TOO_MANY_TRIES in exc.reason
+
     def send_service_request(self, service: bytes) -> None:
         """Asks for the service once the keys are exchanged and the host's is verified, and does not wait for it.
 
@@ -246,6 +245,9 @@ class Connection(asyncssh.SSHClientConnection):
         if self._may_hurry and not self._accepted and self._transport is not None:
             self._may_hurry = False
             self.hurried = True
+            owner = self.get_owner()
+            if isinstance(owner, asyncssh.SSHClient):  # as it is, on this side; asyncssh tells it again later
+                owner.begin_auth(self._username)
             self._auth = lookup_client_auth(self, b"publickey")
 
     async def public_key_auth_requested(self) -> Any:

@@ -150,6 +150,16 @@ async def test_nothing_follows_the_key_exchange_with_a_wrong_host(home: Home, da
         assert sshd.users == []
 
 
+async def test_the_trip_of_the_login_is_told_as_one(home: Home, daemon: ManagementEndpoint) -> None:
+    """`fleet ping` shows the steps; the login begins when the keys are exchanged, and not when the service is there."""
+    async with SSHD().running() as sshd, Link(sshd.port).running() as link:
+        home.know(f"[127.0.0.1]:{link.port} {public_line(sshd.host_key)}\n")
+        server = a_server("edge", ssh(link.port), daemon)
+        async with Transport([server], OPTIONS) as transport:
+            await status(transport, server)
+            assert transport.steps(server)["auth"] > link.one_way
+
+
 @pytest.mark.lab
 async def test_fleet_itself_and_openssh(home: Home, daemon: ManagementEndpoint, tmp_path: Path) -> None:
     with Processes() as processes:
