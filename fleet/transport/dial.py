@@ -154,13 +154,25 @@ class Gathered:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._pieces: list[bytes] = []
+        self._more = False
         self._loop = asyncio.get_running_loop()
+
+    def wait_a_turn(self) -> None:
+        """What is written in the next turn of the loop belongs to what was written in this one."""
+        self._more = bool(self._pieces)
 
     def write(self, data: bytes) -> None:
         """Send it when everything else of this turn was done."""
         if not self._pieces:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._turn)
         self._pieces.append(data)
+
+    def _turn(self) -> None:
+        if self._more:
+            self._more = False
+            self._loop.call_soon(self._turn)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         if self._pieces:

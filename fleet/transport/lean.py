@@ -30,7 +30,7 @@ from asyncssh.auth import lookup_client_auth
 from asyncssh.logging import SSHLogger
 from asyncssh.packet import Boolean
 
-from fleet.transport.dial import Dialer
+from fleet.transport.dial import Dialer, Gathered
 from fleet.transport.failures import TOO_MANY_TRIES
 
 TRIED = re.compile(r"2\.24\.")
@@ -249,6 +249,8 @@ class Connection(asyncssh.SSHClientConnection):
             if isinstance(owner, asyncssh.SSHClient):  # as it is, on this side; asyncssh tells it again later
                 owner.begin_auth(self._username)
             self._auth = lookup_client_auth(self, b"publickey")
+            if isinstance(self._transport, Gathered):
+                self._transport.wait_a_turn()  # for the signature
 
     async def public_key_auth_requested(self) -> Any:
         """The next key to try."""

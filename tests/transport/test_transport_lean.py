@@ -154,6 +154,21 @@ async def test_what_is_written_in_one_turn_is_one_piece() -> None:
     assert wire.written == [b"ab"]
 
 
+async def test_what_belongs_together_is_waited_for() -> None:
+    wire = Wire()
+    gathered = Gathered(wire)
+    gathered.write(b"a")
+    gathered.wait_a_turn()
+    asyncio.get_running_loop().call_soon(gathered.write, b"b")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert wire.written == [b"ab"]
+    gathered.wait_a_turn()  # there is nothing that would wait
+    gathered.write(b"c")
+    await asyncio.sleep(0)
+    assert wire.written == [b"ab", b"c"]
+
+
 MSG_SERVICE_REQUEST = 5
 
 
