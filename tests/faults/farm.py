@@ -88,7 +88,7 @@ def _with_status(status: str) -> Script:
 async def _byte_a_second(reader: Reader, writer: Writer) -> None:
     writer.write(_GREETING)
     await reader.read(4096)
-    for byte in _STATE * 100:
+    for byte in _STATE.removesuffix(b"END\r\n") * 100:  # no reply's end, however long somebody waits
         writer.write(bytes([byte]))
         await writer.drain()
         await asyncio.sleep(1)

@@ -25,6 +25,8 @@ from fleet.operations.status import STATUS
 from fleet.transport import SSHOptions, Transport
 from support.steps import open_sockets
 
+pytestmark = pytest.mark.timeout(900)  # its clocks are what the machine wants, and some machines are busy
+
 ROOT = Path(__file__).parents[2]
 GOOD = SERVERS - len(KINDS)
 BAD = {name: kind for name, kind in names() if kind is not None}
