@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -24,17 +25,39 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _NUMBERS = itertools.count()
 
 
-_NOT_MEASURED = {"lab", "docs", "packaging"}
+_NOT_MEASURED = {"lab", "docs", "packaging", "faults", "fuzz", "bench"}
 """Folders of tests whose coverage is not measured, as that of properties is not: it more than doubles their time, and
 each line of fleet has an example of its own that reaches it."""
 
+_CHILDREN_MEASURED = {"test_cli_console", "test_cli_consent"}
+"""Files of tests that run what needs a terminal, in processes of their own."""
+
+
+_LONGEST = ("test_runbook.py", "test_integration.py")
+"""Files of the lab that take longest."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The lab's files take longest, for they wait for daemons; begun last, they would be waited for alone."""
-    items.sort(key=lambda item: item.path.parent.name != "lab")
+    """The long files are begun first: begun last, they would be waited for alone.
+
+    Those of the lab wait for daemons and leave the processor to others, so by turns one of them is begun and one of
+    another folder that is not measured.
+    """
+    files = dict.fromkeys(item.path for item in items if item.path.parent.name in _NOT_MEASURED)
+    lab = sorted((path for path in files if path.parent.name == "lab"), key=lambda path: path.name not in _LONGEST)
+    others = [path for path in files if path.parent.name != "lab"]
+    turns = [path for pair in itertools.zip_longest(lab, others) for path in pair if path is not None]
+    rank = {path: number for number, path in enumerate(turns)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
-        if item.path.parent.name in _NOT_MEASURED or item.get_closest_marker("hypothesis") is not None:
+        if item.path in files or item.get_closest_marker("hypothesis") is not None:
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and the modules that were imported stay to the end: no collection looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +71,13 @@ def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 
 @pytest.fixture(autouse=True)
 def _children_measured_where_it_tells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring doubles what it takes to start fleet; but for what needs a terminal, it is measured in this process."""
-    if request.path.stem not in ("test_cli_console", "test_cli_consent"):
+    """Measuring doubles what it takes to start fleet; but for what needs a terminal, it is measured in this process.
+
+    Of a test with several cases the first is measured: what another case alone reaches is a line or two.
+    """
+    case = getattr(request.node, "callspec", None)
+    is_first = case is None or not any(case.indices.values())
+    if request.path.stem not in _CHILDREN_MEASURED or not is_first:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
