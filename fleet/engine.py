@@ -94,6 +94,11 @@ class Clock:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._expire = _nothing  # what it would have called knows this clock, and so kept it
+
+
+def _nothing() -> None:
+    """A clock that was stopped has nothing to call."""
 
 
 @dataclass(slots=True, eq=False)
@@ -466,6 +471,7 @@ class FanOut(Generic[T]):
     def _landed(self, task: asyncio.Task[object]) -> None:
         """The work on a server has ended, in whatever way: its outcome, if it has none yet, and the next server."""
         flight = self._flights.pop(task)
+        flight.task = None  # it has the value, which may be big: nothing keeps it until a garbage collector comes
         error = _error_of(task)
         if not flight.settled:
             if error is None:
