@@ -15,6 +15,8 @@ from shards.farm import by_name, kill, slow, timeless, told, until, workers_of
 
 TWO = ("--workers", "2")
 
+pytestmark = pytest.mark.timeout(300)  # processes start slowly on a machine that is busy
+
 
 @pytest.mark.parametrize(
     "args",
