@@ -34,6 +34,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
             head, *lines = block.text.split("\n")
             apply(copy / head.removeprefix("+++ "), lines, block.place)
     run(copy, "fleet.cli.generate", "docs")
+    (copy / "fleet/cli/words.json").write_text(run(copy, "fleet.cli.words").stdout, "utf-8")
     return copy
 
 
