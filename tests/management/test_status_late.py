@@ -104,3 +104,10 @@ def test_names_are_told_without_the_rows() -> None:
     assert [client.common_name for client in status.clients] == names
     assert clients.made
     assert list(clients.common_names()) == names
+
+
+def test_two_short_rows_are_not_one() -> None:
+    header = "HEADER\tCLIENT_LIST\tCommon Name\tReal Address\tUsername\tWeather"
+    status = parse_status((TITLE, header, "CLIENT_LIST\ta", "CLIENT_LIST\tb"))
+    assert status.clients == ()
+    assert len(status.problems) == 2
