@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fleet.cli.choosing import inventory_paths
 from fleet.cli.options import Options
 from fleet.cli.output import say
-from fleet.cli.sshing import ssh_options
+from fleet.cli.sshing import forks_for, ssh_options
 from fleet.cli.workers import workers_of
 from fleet.engine import Attempt
 from fleet.errors import UsageError
@@ -83,7 +83,9 @@ async def _of_machine(asking: Asking, servers: Sequence[Server], options: Option
     given.check(asking.ssh)
     if asking.changes:
         runtime_folder(os.environ)  # where the locks are: refused here, and not by each process
-    return Processes(), _shards(asking, split(servers, workers_of(options, len(servers))), options)
+    shards = _shards(asking, split(servers, workers_of(options, len(servers))), options)
+    forks_for(replace(options, forks=shards[0].forks), shards[0].servers)  # the processes inherit what it allows
+    return Processes(), shards
 
 
 async def _of_cluster(asking: Asking, servers: Sequence[Server], options: Options) -> tuple[Crew, list[Shard]]:

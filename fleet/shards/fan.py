@@ -36,7 +36,7 @@ Heard = Callable[[int, str, Message], Any]
 """Is told what somebody says who works off a shard: its number, the token, the message. Gives the answer."""
 
 Gone = Callable[[int, str | None, str], None]
-"""Is told that somebody is lost: number of the shard, token (None: who never began), and why."""
+"""Is told that somebody is lost: number of the shard, token (None: whoever it was), and why."""
 
 
 class Crew(Protocol):
@@ -263,7 +263,7 @@ class ShardedFan(Generic[T]):
 
     def _gone(self, index: int, token: str | None, why: str) -> None:
         part = self._parts[index]
-        if part.over or (token is not None and token != part.token):
+        if part.over or (token is not None and part.token not in (None, token)):  # None: it was lost before it began
             return
         self._settle_sent(part, f"the worker that asked it was lost: {why}")
         part.flying = ()

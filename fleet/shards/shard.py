@@ -36,6 +36,7 @@ from fleet.journal.places import runtime_folder
 from fleet.operations.conversation import Access, Conversation, work_on
 from fleet.operations.operation import Answer
 from fleet.transport import SSHOptions, Transport, given
+from fleet.transport.descriptors import fitting
 
 _TOLD_EVERY = 1.0  # seconds between two messages of who is worked on
 _NAMED = 201  # of those, no more: a progress line shows 200 and that there are more
@@ -105,7 +106,7 @@ class Shard:
     Attributes:
         asking: what it does.
         servers: in inventory order.
-        forks: how many it asks at a time.
+        forks: how many it asks at a time, if as many files may be open.
     """
 
     asking: Asking
@@ -190,11 +191,12 @@ async def _work_off(shard: Shard, line: Line) -> None:
         known = at_home(shard)
         servers = [known[position] for position in positions]
         places = {server.name: position for server, position in zip(servers, positions, strict=True)}
+        forks, _why = fitting(shard.forks, len(servers))
         async with Transport(servers, shard.asking.ssh) as transport:
             fan = fan_out(
                 servers,
                 work_on(_access(shard.asking, line, places, transport), shard.asking.perform),
-                forks=shard.forks,
+                forks=forks,
                 host_timeout=shard.asking.host_timeout,
                 run_timeout=shard.asking.run_timeout,
                 spent=spent,

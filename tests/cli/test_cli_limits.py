@@ -41,3 +41,9 @@ def test_a_soft_limit_alone_is_raised(fleet: Fleet) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ran = ask(fleet, hard, "-o", "json")
     assert (ran.status, ran.document["summary"]["ok"], ran.err) == (0, SERVERS, "")
+
+
+def test_each_of_several_processes_has_its_own_files(fleet: Fleet) -> None:
+    ran = ask(fleet, FILES, "-o", "json", "--workers", "2")
+    assert (ran.status, ran.document["summary"]["ok"]) == (0, SERVERS), ran.err
+    assert "asking 16 servers at a time and not 30: that takes 248 open files" in ran.err

@@ -114,6 +114,14 @@ async def test_lost_workers_are_replaced_and_not_without_end(fan: ShardedFan[Any
     assert "3 workers were lost" in str(found["edge-1"].error)
 
 
+async def test_workers_that_are_lost_before_they_begin_are_lost(fan: ShardedFan[Any], hands: Hands) -> None:
+    for number in range(fans.MOST_LOST):
+        hands.gone(0, f"{number}", "ended with 1")
+    found = await all_of(fan)
+    assert hands.started == [0] * fans.MOST_LOST
+    assert "the last one: ended with 1" in str(found["edge-1"].error)
+
+
 async def test_who_cannot_work_says_why(fan: ShardedFan[Any], hands: Hands) -> None:
     hands.begin("first")
     hands.heard(0, "first", (REFUSED, UsageError("no key here", hint="make one")))
