@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 from fleet.engine import Attempt
@@ -279,11 +280,8 @@ class Follower:
         """At the end of the work, over the session that there is: what interrupts it is cancellation, or an error."""
         if self._feed.owed is None or not self._ending or not self._usable:
             return
-        try:
-            async with self._restoring():
-                await self._feed.put_back(conversation)
-        except (ServerError, TimeoutError):
-            pass  # a new session is tried, once, when this one is closed
+        with suppress(ServerError, TimeoutError):  # a new session is tried, once, when this one is closed
+            await self._in_time(partial(self._feed.put_back, conversation))
 
     @property
     def _ending(self) -> bool:
@@ -291,11 +289,24 @@ class Follower:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
-    def _restoring(self) -> asyncio.Timeout:
-        """The time for putting back. It begins with the first try; another one has what is left of it."""
+    async def _in_time(self, put_back: Callable[[], Awaitable[None]]) -> None:
+        """Puts back within the time for it. It begins with the first try; another one has what is left of it.
+
+        In a task of its own: in one that was cancelled, timeouts end as cancellations up to Python 3.11.3.
+
+        Raises:
+            TimeoutError: the time is over.
+            ServerError: as `put_back`.
+        """
         if self._restore_until is None:
             self._restore_until = asyncio.get_running_loop().time() + RESTORE_TIMEOUT
-        return asyncio.timeout_at(self._restore_until)
+        until = self._restore_until
+
+        async def within() -> None:
+            async with asyncio.timeout_at(until):
+                await put_back()
+
+        await asyncio.create_task(within())
 
     async def _put_back_later(self) -> None:
         """When the work ends without a session: connects once more for what is owed."""
@@ -303,16 +314,18 @@ class Follower:
             return
         reason = f"not within {RESTORE_TIMEOUT:g} s"
         try:
-            async with self._restoring():
-                await asyncio.sleep(0)  # where no time is left it ends here, and nothing is begun
-                async with self._connect(self.attempt) as conversation:
-                    await self._feed.put_back(conversation)
+            await self._in_time(self._put_back_over_a_new_session)
         except ServerError as error:
             reason = error.message
         except TimeoutError:
             pass
         if self._feed.owed is not None:
             self._sink.left_changed(self._server, f"{self._feed.owed}; it could not be put back: {reason}")
+
+    async def _put_back_over_a_new_session(self) -> None:
+        await asyncio.sleep(0)  # where no time is left it ends here, and nothing is begun
+        async with self._connect(self.attempt) as conversation:
+            await self._feed.put_back(conversation)
 
     # --- what people are told
 

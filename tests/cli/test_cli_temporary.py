@@ -106,7 +106,7 @@ def test_the_management_interface_is_free_meanwhile(fleet: Fleet) -> None:
     with fleet.spawn("verb", "6", "-l", "edge-1", *LONG) as process:
         said(process, "verb 6 on 1 server until ")
         assert fleet("verb", "-l", "edge-1", "--json").document["servers"][0]["result"] == {"verb": 6}
-        assert not any(host.open_connections for host in fleet.farm.hosts.values())
+        wait_until(lambda: not any(host.open_connections for host in fleet.farm.hosts.values()))
         process.send_signal(signal.SIGINT)
         assert end(process)[0] == 130
     assert verbs(fleet) == [3, 4, 5]

@@ -75,6 +75,9 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         ),
         "tests/cli/test_cli_ssh.py",
     ),
+    "docs/howto/many-servers.md": {
+        "fleet status --all --scheduler tls://10.0.0.1:8786": "tests/shards/test_cluster.py",
+    },
     "docs/howto/ssh.md": {"fleet -F work.conf -J ops@bastion --user ops status": "tests/cli/test_cli_ssh.py"},
     "docs/howto/top.md": {
         "fleet top": "tests/lab/test_top.py",
