@@ -29,8 +29,8 @@ _NOT_MEASURED = {"lab", "docs", "packaging", "faults", "fuzz", "bench"}
 """Folders of tests whose coverage is not measured, as that of properties is not: it more than doubles their time, and
 each line of fleet has an example of its own that reaches it."""
 
-_CHILDREN_MEASURED = {"test_cli_console", "test_cli_consent"}
-"""Files of tests that run what needs a terminal, in processes of their own."""
+_CHILDREN_MEASURED = {"test_cli_console", "test_cli_consent", "test_cluster", "test_local"}
+"""Files of tests that run what needs a process of its own: for a terminal, or as others are lost."""
 
 
 _LONGEST = ("test_runbook.py", "test_integration.py")

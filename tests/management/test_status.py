@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fleet.management import status as module
 from fleet.management.status import MOST_COMMAS, Client, RealAddress, Route, Status, parse_real_address, parse_status
 from support.expected import expected_results, plain, reply_to
 from support.transcripts import exchanges, read_transcript, transcript
@@ -656,3 +657,10 @@ def test_format_3_round_trip(connected: list[Client]) -> None:
     status = parse_status(received)
     assert status.clients == tuple(connected)
     assert status.problems == ()
+
+
+def test_times_of_one_thousand_seconds() -> None:
+    module._seconds.cache_clear()  # another test may have had it made
+    rows = [f"a{second},1.2.3.4:5,,,1,1,x,1795336{second},u,1,1,c" for second in ("000", "001", "592", "999")]
+    found = [client.connected_since for client in status_2(*rows).clients]
+    assert found == [datetime.fromtimestamp(1795336000 + second, UTC) for second in (0, 1, 592, 999)]
