@@ -29,6 +29,7 @@ from fleet.journal.lines import line, login_user, stamp
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _POLL = (0.02, 0.08)  # seconds between two tries, drawn anew each time: several who wait do not march in step
 _CONTENT_LIMIT = 4096  # security limit: bytes of a lock file that are read
+_NOBODY = b"\n"  # what a file says while nobody has its lock
 _COMMAND_KEPT = 200  # characters of a command that are kept for others to read
 _HINT = "wait longer with --lock-timeout 5m, or end it"
 _POLLERS = "; one that asks again and again (top, metrics, collect, --watch) lets go by itself: try again"
@@ -126,7 +127,7 @@ def _content(command: str) -> bytes:
 def _holder(descriptor: int) -> _Holder | None:
     """Who holds the lock, to be asked only while somebody does; None where that is not written yet."""
     try:
-        told = json.loads(os.pread(descriptor, _CONTENT_LIMIT, 0))
+        told = json.loads(os.pread(descriptor, _CONTENT_LIMIT, 0).partition(b"\n")[0])
         since = datetime.fromisoformat(told["since"])
         return _Holder(int(told["pid"]), str(told["user"]), str(told["command"]), since)
     except (OSError, ValueError, TypeError, KeyError):
@@ -166,7 +167,7 @@ class _Lock:
             try:
                 yield
             finally:
-                _write(descriptor, b"")
+                _write(descriptor, _NOBODY)
                 # Closing is not enough where a child that was forked meanwhile has a copy of the descriptor.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
@@ -209,6 +210,6 @@ class _Lock:
 
 
 def _write(descriptor: int, content: bytes) -> None:
+    """Replaces the first line, which is all that counts: making a file shorter takes a disk some milliseconds."""
     with suppress(OSError):  # a full disk: others are not told who holds it, and it is held all the same
-        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
