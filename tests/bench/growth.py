@@ -105,7 +105,7 @@ def _environment(options: Sequence[str]) -> dict[str, str]:
 
 
 def _ask(size: int, form: str, forks: int, options: Sequence[str], *, memory: bool = False) -> Run:
-    words = [sys.executable, "-m", "fleet", "status", "-o", form, "-f", str(forks), *options]
+    words = [sys.executable, "-m", "fleet", "status", "-o", form, "-f", str(forks), *options, "--workers", "1"]
     done = run(words, _environment(options), memory=memory)
     say(f"{size} servers, {form}, {forks} forks: {done.cpu / size * 1000:.2f} ms a server, {done.wall:.1f} s")
     return done

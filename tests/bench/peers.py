@@ -59,6 +59,7 @@ def fleet(name: str, *words: str) -> Peer:
         lambda files, forks: [
             *(sys.executable, "-m", "fleet", *words, "-i", str(files.inventory), "-F", str(files.ssh_config)),
             *("-f", str(forks), "--all", "--connect-timeout", "60s", "--host-timeout", "120s"),
+            *("--workers", "1"),  # the CPU of processes of its own would not be seen
         ],
         version=lambda: [sys.executable, "-m", "fleet", "version"],
     )
