@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Generic, Literal, NoReturn, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, cast
 
 from fleet.errors import (
     FleetError,
@@ -301,7 +302,74 @@ class _Flight:
             self.attempt.clock.stop()
 
 
-class FanOut(Generic[T]):
+class Fan(ABC, Generic[T]):
+    """A run on many servers, in this process (`FanOut`) or in others (fleet/shards).
+
+    Enter it once; inside the block it is an async iterator of the servers' outcomes, as they complete.
+
+    Args:
+        total: how many servers there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._ready: deque[Outcome[T]] = deque()
+        self._settled = 0
+        self._changed = asyncio.Event()
+        self._interrupted = False
+
+    @abstractmethod
+    async def __aenter__(self) -> Self:
+        """Begins."""
+
+    @abstractmethod
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Ends what is left, and waits for it."""
+
+    def __aiter__(self) -> AsyncIterator[Outcome[T]]:
+        return self
+
+    async def __anext__(self) -> Outcome[T]:
+        while not self._ready:
+            if self._settled == self._total:
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        return self._ready.popleft()
+
+    @property
+    def total(self) -> int:
+        """How many servers the run has."""
+        return self._total
+
+    @property
+    def done(self) -> int:
+        """How many servers have their outcome, fetched or not."""
+        return self._settled
+
+    @property
+    @abstractmethod
+    def in_flight(self) -> tuple[Attempt, ...]:
+        """The servers that are worked on and have no outcome yet."""
+
+    @property
+    def interrupted(self) -> bool:
+        """`interrupt` was called."""
+        return self._interrupted
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Ends the run; every server that has no outcome yet gets one. Calling it again does nothing."""
+
+    def _settle(self, outcome: Outcome[T]) -> None:
+        self._ready.append(outcome)
+        self._settled += 1
+        self._changed.set()
+
+
+class FanOut(Fan[T]):
     """Work on many servers; see `fan_out`. Enter it once; inside the block it is an async iterator of outcomes."""
 
     def __init__(
@@ -319,23 +387,19 @@ class FanOut(Generic[T]):
         if any(timeout is not None and not timeout > 0 for timeout in (host_timeout, run_timeout)):
             raise ValueError("a timeout must be more than 0 seconds")
         self._waiting = deque(servers)
-        self._total = len(self._waiting)
+        super().__init__(len(self._waiting))
         self._work = work
         self._forks = forks
         self._host_timeout = host_timeout
         self._run_timeout = run_timeout
         self._spent = spent
         self._flights: dict[asyncio.Task[object], _Flight] = {}  # until the work has ended, settled or not
-        self._ready: deque[Outcome[T]] = deque()
-        self._settled = 0
-        self._changed = asyncio.Event()
         self._run_deadline: asyncio.TimerHandle | None = None
         self._open: bool | None = None  # None: the block was not entered yet
-        self._interrupted = False
 
     # --- the block and the iterator
 
-    async def __aenter__(self) -> FanOut[T]:
+    async def __aenter__(self) -> Self:
         if self._open is not None:
             raise RuntimeError("a fan-out is entered once")
         self._open = True
@@ -372,30 +436,12 @@ class FanOut(Generic[T]):
         if cancelled is not None:
             raise cancelled
 
-    def __aiter__(self) -> AsyncIterator[Outcome[T]]:
-        return self
-
     async def __anext__(self) -> Outcome[T]:
         if not self._open:
             raise RuntimeError("outcomes come only inside the fan-out's block")
-        while not self._ready:
-            if self._settled == self._total:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        return self._ready.popleft()
+        return await super().__anext__()
 
     # --- what a progress line and a signal handler want
-
-    @property
-    def total(self) -> int:
-        """How many servers the run has."""
-        return self._total
-
-    @property
-    def done(self) -> int:
-        """How many servers have their outcome, fetched or not."""
-        return self._settled
 
     @property
     def in_flight(self) -> tuple[Attempt, ...]:
@@ -406,11 +452,6 @@ class FanOut(Generic[T]):
     def pending(self) -> tuple[Attempt, ...]:
         """Every server without an outcome: those in flight, then those that wait for a fork."""
         return (*self.in_flight, *(Attempt(server, "waiting for a fork") for server in self._waiting))
-
-    @property
-    def interrupted(self) -> bool:
-        """`interrupt` was called."""
-        return self._interrupted
 
     def interrupt(self) -> None:
         """Ends the run: what was not started is not attempted, what is in flight is cancelled.
@@ -443,11 +484,6 @@ class FanOut(Generic[T]):
         return await self._work(attempt)
 
     # --- settling: the one place where outcomes are made
-
-    def _settle(self, outcome: Outcome[T]) -> None:
-        self._ready.append(outcome)
-        self._settled += 1
-        self._changed.set()
 
     def _settle_flight(self, flight: _Flight, value: T | None, error: ServerError | None) -> None:
         flight.settled = True
@@ -563,34 +599,6 @@ def never_begun(server: Server, error: type[ServerError], what: str, hint: str |
 def look_before(sent: str) -> str:
     """The hint where a change may have been done, to go behind "try:"."""
     return f"look at the server before sending '{sent}' again: it may have been done"
-
-
-class Fan(Protocol):
-    """A run as those see it who show how far it is, or break it off; `FanOut` is one."""
-
-    @property
-    def total(self) -> int:
-        """How many servers the run has."""
-        ...
-
-    @property
-    def done(self) -> int:
-        """How many servers have their outcome, fetched or not."""
-        ...
-
-    @property
-    def in_flight(self) -> tuple[Attempt, ...]:
-        """The servers that are worked on and have no outcome yet."""
-        ...
-
-    @property
-    def interrupted(self) -> bool:
-        """`interrupt` was called."""
-        ...
-
-    def interrupt(self) -> None:
-        """Ends the run; every server that has no outcome yet gets one."""
-        ...
 
 
 def _error_of(task: asyncio.Task[object]) -> BaseException | None:

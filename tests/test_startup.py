@@ -158,20 +158,25 @@ def test_ssh_is_imported_without_running_a_program(tmp_path: Path, inventory_ove
     assert (tmp_path / "run").read_text() == "gcc\n"
 
 
+def ran(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A Python program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env={"HOME": str(folder), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_fleet_of_a_process_of_ones_own_is_left_as_it_was(tmp_path: Path, inventory_over_ssh: Path) -> None:
     program = (
         "import gc\nfrom fleet.cli.main import run\n"
         f"assert run(['status', '-i', {str(inventory_over_ssh)!r}]) == 4\n"
         "assert gc.isenabled() and not gc.get_freeze_count(), 'the collector'\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(program, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -187,14 +192,7 @@ def test_garbage_is_looked_for_once_the_command_is_there(tmp_path: Path, invento
         "from fleet.cli.main import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ran(program, tmp_path)
     assert done.returncode == 4
     assert done.stdout == "collects True True\n"
 

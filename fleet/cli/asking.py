@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from fleet.cli.options import Options
 from fleet.cli.output import say
@@ -28,9 +28,6 @@ from fleet.operations.operation import Answer, Operation
 from fleet.render.progress import Progress
 from fleet.transport import SSHOptions, Transport
 
-if TYPE_CHECKING:
-    from fleet.shards.fan import ShardedFan
-
 T = TypeVar("T")
 
 
@@ -47,7 +44,7 @@ class Asked(Generic[T]):
     interrupted: bool
 
 
-Listen = Callable[[Outcome[Any], Fan, Progress], Outcome[Any] | None]
+Listen = Callable[[Outcome[Any], Fan[Any], Progress], Outcome[Any] | None]
 """Told of each outcome as it completes; may break the fan-out off, and clears the progress line before it writes.
 
 What it gives is kept in the outcome's place."""
@@ -119,7 +116,7 @@ async def ask_over(
 
 
 async def _outcomes_of(
-    fan: FanOut[Answer[T]] | ShardedFan[Answer[T]],
+    fan: Fan[Answer[T]],
     options: Options,
     interrupts: Interrupts,
     *,
@@ -145,7 +142,7 @@ def _own_words(outcome: Outcome[Answer[Any]]) -> str:
     return "" if answer is None else answer.raw
 
 
-def _interrupt(fan: Fan, progress: Progress) -> None:
+def _interrupt(fan: Fan[Any], progress: Progress) -> None:
     progress.clear()
     say("interrupted: closing what is open; again to leave at once")
     fan.interrupt()

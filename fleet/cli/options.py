@@ -190,7 +190,7 @@ def _workers(text: str | None) -> int | None:
     """The callback of --workers: how many processes, 0 for auto."""
     if text is None or text == "auto":
         return None if text is None else 0
-    if text.isascii() and text.isdigit() and 0 < int(text[:_MOST_DIGITS]) <= MOST_WORKERS and len(text) <= _MOST_DIGITS:
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and 0 < int(text) <= MOST_WORKERS:
         return int(text)
     raise typer.BadParameter(f"'{text}' is neither auto nor a number from 1 to {MOST_WORKERS}")
 

@@ -21,7 +21,7 @@ _NAMES = 201  # one more than the line shows, so that it can say that there are 
 
 @asynccontextmanager
 async def show_progress(
-    fan: Fan, outcomes: Sequence[Outcome[Any]], options: Options, words: Callable[[], str] = str
+    fan: Fan[Any], outcomes: Sequence[Outcome[Any]], options: Options, words: Callable[[], str] = str
 ) -> AsyncIterator[Progress]:
     """Shows how far the run is on stderr, where that is a terminal, and takes the line away at the end.
 
@@ -44,7 +44,9 @@ async def show_progress(
         progress.clear()
 
 
-async def _follow(fan: Fan, outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]) -> None:
+async def _follow(
+    fan: Fan[Any], outcomes: Sequence[Outcome[Any]], progress: Progress, words: Callable[[], str]
+) -> None:
     clock = asyncio.get_running_loop().time
     started = clock()
     while True:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fleet.cli.asking import Asked, Interrupts, ask
 from fleet.cli.choosing import Named, Target, admit, inventory_paths
@@ -228,7 +228,7 @@ def _show(
     operation: Operation[T],
     output: Output[T],
     outcome: Outcome[Answer[T]],
-    fan: Fan,
+    fan: Fan[Any],
     progress: Progress,
     *,
     keep: bool,

@@ -224,7 +224,7 @@ class _ForATime(Generic[T]):
     ) -> None:
         """Asks over connections of their own; each outcome is taken as it completes, since an end may come any time."""
 
-        def listen(outcome: Outcome[Any], _fan: Fan, _progress: Progress) -> None:
+        def listen(outcome: Outcome[Any], _fan: Fan[Any], _progress: Progress) -> None:
             take(outcome)
 
         async with Transport(servers, transport_options(options)) as transport:

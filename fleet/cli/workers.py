@@ -21,7 +21,14 @@ def wants_shards(options: Options, servers: int) -> bool:
 def workers_of(options: Options, servers: int) -> int:
     """How many processes of this machine are to ask so many servers."""
     most = min(servers, options.forks)
-    return min(options.workers or workers_for(servers, len(os.sched_getaffinity(0))), most)
+    return min(options.workers or workers_for(servers, _cpus()), most)
+
+
+def _cpus() -> int:
+    """How many processors this process may use, where the system can tell; else how many there are."""
+    if hasattr(os, "sched_getaffinity"):  # Linux has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def asks_for_shards(options: Options) -> bool:

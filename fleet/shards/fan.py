@@ -9,14 +9,13 @@ as a cluster may have them, is answered that it may not send, and its outcomes a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
-from fleet.engine import INTERRUPTED, Attempt, Outcome, Stop, look_before, never_begun, run_over
+from fleet.engine import INTERRUPTED, Attempt, Fan, Outcome, Stop, look_before, never_begun, run_over
 from fleet.errors import InterruptedRunError, RefusedError, ServerError, WorkerLostError
 from fleet.inventory.model import Server
 from fleet.shards.shard import BEGIN, END, FLYING, OUTCOME, REFUSED, SENT, Message, Shard, unpacked
@@ -82,7 +81,7 @@ class _Part:
     over: bool = False
 
 
-class ShardedFan(Generic[T]):
+class ShardedFan(Fan[T]):
     """Work on many servers, in shards; used as `FanOut` is. The outcomes come as they complete.
 
     Args:
@@ -101,22 +100,18 @@ class ShardedFan(Generic[T]):
         on_sent: Callable[[Attempt], None] = lambda _attempt: None,
     ) -> None:
         self._parts = [_Part(shard.servers, dict.fromkeys(range(len(shard.servers)))) for shard in shards]
-        self._total = sum(len(part.servers) for part in self._parts)
+        super().__init__(sum(len(part.servers) for part in self._parts))
         self._shards = shards
         self._crew = crew
         self._run_timeout = run_timeout
         self._on_sent = on_sent
-        self._ready: deque[Outcome[T]] = deque()
-        self._settled = 0
-        self._changed = asyncio.Event()
         self._stopped: Stop | None = None
-        self._interrupted = False
         self._entered = 0.0  # loop time, seconds
         self._timers: list[asyncio.TimerHandle] = []
 
-    # --- the block and the iterator
+    # --- the block
 
-    async def __aenter__(self) -> ShardedFan[T]:
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._entered = loop.time()
         try:
@@ -139,28 +134,7 @@ class ShardedFan(Generic[T]):
             timer.cancel()
         await self._crew.close()
 
-    def __aiter__(self) -> AsyncIterator[Outcome[T]]:
-        return self
-
-    async def __anext__(self) -> Outcome[T]:
-        while not self._ready:
-            if self._settled == self._total:
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        return self._ready.popleft()
-
     # --- what a progress line and a signal handler want
-
-    @property
-    def total(self) -> int:
-        """How many servers the run has."""
-        return self._total
-
-    @property
-    def done(self) -> int:
-        """How many servers have their outcome, fetched or not."""
-        return self._settled
 
     @property
     def in_flight(self) -> tuple[Attempt, ...]:
@@ -169,11 +143,6 @@ class ShardedFan(Generic[T]):
             (part.servers[position] for position in part.flying if position in part.left) for part in self._parts
         )
         return tuple(Attempt(server) for server in flying)
-
-    @property
-    def interrupted(self) -> bool:
-        """`interrupt` was called."""
-        return self._interrupted
 
     def interrupt(self) -> None:
         """Ends the run: everybody who asks is told to, and the outcomes come. Calling it again does nothing."""
@@ -295,11 +264,6 @@ class ShardedFan(Generic[T]):
         for position in part.left:
             self._settle(outcome_of(part.servers[position]))
         part.left.clear()
-
-    def _settle(self, outcome: Outcome[T]) -> None:
-        self._ready.append(outcome)
-        self._settled += 1
-        self._changed.set()
 
 
 def _lost(why: str) -> Callable[[Server], Outcome[Any]]:

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,6 +168,24 @@ class Fleet:
             out, err = process.communicate(data, timeout=TIMEOUT)
         schemas.check((out or b"").decode("utf-8", "replace"), args)
         return Result(process.returncode, out or b"", err or b"")
+
+
+@contextmanager
+def fleet_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Iterator[Fleet]:
+    """fleet in an empty folder that is its home's too; what it was pointed at ends with the block."""
+    home = folder / "home"
+    home.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    made = Fleet(capsysbinary, monkeypatch, folder, {"HOME": str(home)})
+    try:
+        yield made
+    finally:
+        if made.thread is not None:
+            made.thread.stop()
 
 
 def client(name: str, address: str = "203.0.113.9", port: int | None = None, **more: Any) -> SimulatedClient:

@@ -193,6 +193,19 @@ def _without_times(text: str) -> str:
     return re.sub(r"[\d:.TZ-]+", "", text)
 
 
+def in_a_process(local: Local, code: str) -> subprocess.CompletedProcess[str]:
+    """Python code in a process of its own, beside the daemons."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=local.fleet.child_environment(),
+        cwd=local.fleet.folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
 def test_the_second_ctrl_c_while_they_are_written_tells_where_to_look(local: Local) -> None:
     local.start(daemon("2.6.14"))
     code = (
@@ -205,12 +218,9 @@ def test_the_second_ctrl_c_while_they_are_written_tells_where_to_look(local: Loc
         "OUTPUTS['json'].data = stuck\n"
         "sys.exit(run(['verb', '4', '--all', '--yes', '--json']))\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code], env=local.fleet.child_environment(), cwd=local.fleet.folder,
-        capture_output=True, timeout=TIMEOUT, check=False,
-    )  # fmt: skip
-    assert (process.returncode, process.stdout) == (130, b"")
-    last = process.stderr.decode().splitlines()[-1]
+    process = in_a_process(local, code)
+    assert (process.returncode, process.stdout) == (130, "")
+    last = process.stderr.splitlines()[-1]
     assert last.startswith("left at once; not every outcome was written: fleet history show ")
     shown = local.fleet("history", "show", last.split()[-1], "--json").document
     assert (shown["exit_status"], shown["servers"][0]["standing"]) == (0, "ok")
@@ -230,16 +240,10 @@ def test_the_second_ctrl_c_tells_where_to_look(local: Local) -> None:
         "Journal.end = stuck\n"
         "sys.exit(run(['verb', '4', '--all', '--yes']))\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=local.fleet.child_environment(),
-        cwd=local.fleet.folder,
-        stderr=subprocess.PIPE,
-    ) as process:
-        _, err = process.communicate(timeout=TIMEOUT)
+    process = in_a_process(local, code)
     assert process.returncode == 130
-    *_, run_id = err.decode().split()
-    assert err.decode().splitlines()[-1] == f"left at once; what was sent is on record: fleet history show {run_id}"
+    *_, run_id = process.stderr.split()
+    assert process.stderr.splitlines()[-1] == f"left at once; what was sent is on record: fleet history show {run_id}"
     shown = local.fleet("history", "show", run_id, "--json").document
     assert shown["state"] == "killed"
     assert shown["servers"][0]["sent"] == ["verb 4"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.harness import Fleet
+from cli.harness import Fleet, fleet_in
 from fleet.demo.farm import Farm
 from shards.farm import farm_of
 
@@ -15,17 +15,8 @@ def fleet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> Iterator[Fleet]:
     """fleet in an empty folder; `fleet.start(farm)` gives it an inventory."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    made = Fleet(capsysbinary, monkeypatch, tmp_path, {"HOME": str(home)})
-    try:
+    with fleet_in(tmp_path, monkeypatch, capsysbinary) as made:
         yield made
-    finally:
-        if made.thread is not None:
-            made.thread.stop()
 
 
 @pytest.fixture

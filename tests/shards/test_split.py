@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fleet.cli.options import Options
+from fleet.cli.workers import workers_of
 from fleet.errors import InventoryError, RefusedError
 from fleet.inventory.model import PasswordFile, Server, SSHSettings, TCPEndpoint
 from fleet.operations.status import STATUS
@@ -25,6 +28,14 @@ def server(name: str, host: str | None = None, port: int = 7505) -> Server:
 )
 def test_few_servers_are_asked_by_one_process(servers: int, cpus: int, workers: int) -> None:
     assert workers_for(servers, cpus) == workers
+
+
+def test_a_system_that_does_not_tell_which_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS has none
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert workers_of(Options(), 10_000) == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert workers_of(Options(), 10_000) == 1
 
 
 def test_neighbours_are_in_different_shards_and_each_server_in_one() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import pytest
 
+from fleet.errors import ServerError
 from fleet.inventory.model import ManagementEndpoint, Server, SSHSettings, TCPEndpoint
-from fleet.transport import SSHOptions
+from fleet.transport import SSHOptions, Transport
 
 GREETING = b">INFO:OpenVPN Management Interface Version 5 -- type 'help' for more info\r\n"
 RELAY = """
@@ -37,6 +39,19 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait for what the other side does; the test's own timeout is the limit."""
     while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
         await asyncio.sleep(0.005)
+
+
+async def ask(transport: Transport, server: Server) -> bytes:
+    """The first bytes of the server's daemon."""
+    async with transport.channel(server) as stream:
+        return await stream.read()
+
+
+async def failed(transport: Transport, server: Server) -> ServerError:
+    """What keeps them from coming."""
+    with pytest.raises(ServerError) as caught:
+        await ask(transport, server)
+    return caught.value
 
 
 @dataclass

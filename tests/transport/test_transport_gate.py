@@ -15,7 +15,7 @@ from fleet.inventory.model import Server
 from fleet.operations.conversation import Access, Conversation, work_on
 from fleet.transport import Transport, gate, pool
 from fleet.transport.gate import MAX_HANDSHAKES, Gate
-from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh
+from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ask, failed, ssh
 
 CROWDED, SHUT_OUT = b"Exceeded MaxStartups\r\n", b"Not allowed at this time\r\n"
 """What sshd says in place of its greeting, before it hangs up (sshd.c, drop_connection)."""
@@ -78,17 +78,6 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             writer.write(data)
     finally:
         writer.close()
-
-
-async def ask(transport: Transport, server: Server) -> bytes:
-    async with transport.channel(server) as stream:
-        return await stream.read()
-
-
-async def failed(transport: Transport, server: Server) -> errors.ServerError:
-    with pytest.raises(errors.ServerError) as caught:
-        await ask(transport, server)
-    return caught.value
 
 
 async def outcomes(transport: Transport, servers: list[Server]) -> list[Outcome[object]]:

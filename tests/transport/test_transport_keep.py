@@ -9,23 +9,11 @@ import asyncssh
 import pytest
 
 from fleet import errors
-from fleet.inventory.model import Server
 from fleet.transport import SSHOptions, Transport, connector, pool, resolve
 from fleet.transport.pool import MAX_IDLE
-from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh
+from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ask, failed, ssh
 
 KEPT = replace(OPTIONS, keep=True, connect_timeout=30.0)  # many handshakes at once take their time
-
-
-async def ask(transport: Transport, server: Server) -> bytes:
-    async with transport.channel(server) as stream:
-        return await stream.read()
-
-
-async def failed(transport: Transport, server: Server) -> errors.ServerError:
-    with pytest.raises(errors.ServerError) as caught:
-        await ask(transport, server)
-    return caught.value
 
 
 async def test_a_connection_is_kept_for_the_next_round(sshd: SSHD, daemon: Daemon) -> None:

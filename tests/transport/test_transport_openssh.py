@@ -12,11 +12,11 @@ import asyncssh
 import pytest
 
 from fleet import errors
-from fleet.inventory.model import Server, SSHSettings, TCPEndpoint, UnixEndpoint
+from fleet.inventory.model import SSHSettings, TCPEndpoint, UnixEndpoint
 from fleet.transport import SSHOptions, Transport
 from lab.processes import FreePorts, Processes
 from lab.sshd import Host, SSHServers
-from support.sshd import GREETING, Daemon, Home, a_server, until
+from support.sshd import GREETING, Daemon, Home, a_server, ask, until
 
 pytestmark = pytest.mark.lab
 
@@ -61,11 +61,6 @@ def settings(host: Host, jump: SSHSettings | None = None) -> SSHSettings:
 def fingerprint(key: Path) -> str:
     listed = subprocess.run(["ssh-keygen", "-l", "-f", str(key)], capture_output=True, text=True, check=True)
     return listed.stdout.split()[1]
-
-
-async def ask(transport: Transport, server: Server) -> bytes:
-    async with transport.channel(server) as stream:
-        return await stream.read()
 
 
 async def ask_one(ssh: SSHSettings, endpoint: TCPEndpoint | UnixEndpoint) -> bytes:

@@ -6,24 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-import pytest
-
 from fleet import errors
 from fleet.inventory.model import Server, SSHSettings, TCPEndpoint
 from fleet.transport import SSHOptions, Transport
 from fleet.transport.pool import MAX_IDLE
-from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ssh, until
-
-
-async def ask(transport: Transport, server: Server) -> bytes:
-    async with transport.channel(server) as stream:
-        return await stream.read()
-
-
-async def failed(transport: Transport, server: Server) -> errors.ServerError:
-    with pytest.raises(errors.ServerError) as caught:
-        await ask(transport, server)
-    return caught.value
+from support.sshd import GREETING, OPTIONS, SSHD, Daemon, Home, a_server, ask, failed, ssh, until
 
 
 def servers_of(settings: Sequence[SSHSettings], daemon: Daemon) -> list[Server]:
