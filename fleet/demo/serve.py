@@ -159,7 +159,8 @@ class _Conversation:
         if self._answering:
             return
         if data := self._session.take():
-            self._writer.write(data)
+            with suppress(OSError):  # the management client is gone: its EOF is what is read next
+                self._writer.write(data)
         if self._session.ended:
             self._writer.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.demo.clients import believable_clients
+from fleet.demo.clients import SimulatedClient, believable_clients
 from fleet.demo.clock import ManualClock
 from fleet.demo.daemon import SimulatedDaemon
 from fleet.demo.serve import GARBAGE, Faults, ManagementServer, ReplyFault
@@ -67,6 +67,33 @@ async def test_others_hear_nothing_and_are_served_in_order(listen: Listen) -> No
     await leave(second)
     assert await fourth[0].readline() == BANNER
     await leave(fourth)
+
+
+class _Gone:
+    """A stream whose other end has closed, as asyncssh's is in the turn before its EOF is read."""
+
+    closed = False
+
+    def write(self, data: bytes, /) -> None:
+        if data != BANNER:
+            raise BrokenPipeError("Channel not open for sending")
+
+    async def drain(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_what_happens_as_the_session_is_closed_happens() -> None:
+    daemon = SimulatedDaemon()
+    reader, gone = asyncio.StreamReader(), _Gone()
+    session = asyncio.create_task(ManagementServer(daemon).serve(reader, gone))
+    await asyncio.sleep(0.01)
+    daemon.connect(SimulatedClient("Test-Client"))
+    assert [one.client.common_name for one in daemon.instances] == ["Test-Client"]
+    reader.feed_eof()
+    await session
+    assert gone.closed
 
 
 async def test_a_busy_interface(listen: Listen) -> None:
