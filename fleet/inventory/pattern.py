@@ -21,8 +21,8 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.inventory.model import Inventory, Server
@@ -38,6 +38,7 @@ MAX_FILE = 16 * 1024 * 1024
 _SUBSCRIPT = re.compile(r"(?P<base>.+)\[(?:(?P<index>-?[0-9]{1,9})|(?P<start>[0-9]{1,9}):(?P<end>[0-9]{0,9}))\]")
 _RANGE_ITEM = re.compile(r"[0-9]+|[0-9]+[-:][0-9]+(?:[-:][0-9]+)?|[A-Za-z][-:][A-Za-z](?::[0-9]+)?")
 _BRACKETS = re.compile(r"\[(!?\]?[^\[\]]*)\]")
+_PLAIN = re.compile(r"[A-Za-z0-9_.*?/-]+")  # no separator, sign or bracket: an @file has thousands of these
 
 
 def select(
@@ -66,8 +67,7 @@ def select(
     return tuple(inventory.servers[index] for index in sorted(chosen))
 
 
-@dataclass(frozen=True, slots=True)
-class _Term:
+class _Term(NamedTuple):
     """One part of a pattern: `` (union), `!` or `&`, and what it names."""
 
     sign: str
@@ -87,6 +87,8 @@ def split(pattern: str) -> list[str]:
         raise UsageError(f"a pattern has more than {MAX_PATTERN} characters, which is fleet's security limit")
     if not pattern.strip():
         raise UsageError("the pattern is empty", hint="name servers or groups, or use --all")
+    if _PLAIN.fullmatch(pattern):
+        return [pattern]
     parts: list[str] = []
     for between_commas in _cut(pattern, ","):
         address = between_commas.strip().lstrip("!&") if ":" in between_commas else ""
@@ -218,14 +220,14 @@ class _Evaluator:
         for part in parts:
             sign = part[0] if part[0] in "!&" else ""
             text = part[len(sign) :].strip()
-            if text.startswith("@") and file is not None:
+            if file is not None and text.startswith("@"):
                 raise UsageError(f"{file} names another file: {quote(text)}", hint="write its lines into one file")
-            if text.startswith("@") and not sign:
+            if sign or not text.startswith("@"):
+                terms.append(_Term(sign, text))
+            else:
                 of_file, _ = self._terms(_file_parts(text), text)
                 terms.extend(of_file)
                 starts_from_all = starts_from_all and bool(of_file)  # an empty file names nothing, never everything
-            else:
-                terms.append(_Term(sign, text))
         return terms, starts_from_all and all(term.sign for term in terms)
 
     def _term(self, term: _Term, *, excluding: bool) -> Collection[int]:
@@ -458,4 +460,4 @@ def _file_parts(text: str) -> list[str]:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UsageError(f"pattern file {quote(name)} is not UTF-8", hint="@FILE names a text file") from None
-    return [part for line in lines if line.strip() and not line.strip().startswith("#") for part in split(line)]
+    return [part for line in map(str.strip, lines) if line and line[0] != "#" for part in split(line)]
