@@ -27,7 +27,7 @@ from typing import NamedTuple
 from fleet.errors import EmptyTargetError, UsageError
 from fleet.inventory.model import Inventory, Server
 from fleet.inventory.names import MAX_RANGE, count_product, expand_range, is_ipv6
-from fleet.inventory.tree import quote
+from fleet.inventory.tree import escaped, quote
 
 MAX_PATTERN = 64 * 1024
 """Security limit: characters of one pattern."""
@@ -402,7 +402,7 @@ def _piece(text: str, content: str) -> list[str] | str:
         except ValueError as error:
             raise UsageError(f"range in pattern {quote(text)}: {error}", hint=_RANGE_HINT) from None
     if ":" in content or not content or content in {"!", "-"} or re.fullmatch(r"-[0-9]+|[0-9]+-|,.*|.*,", content):
-        raise UsageError(f"pattern {quote(text)} has a malformed range: [{content}]", hint=_RANGE_HINT)
+        raise UsageError(f"pattern {quote(text)} has a malformed range: [{escaped(content)}]", hint=_RANGE_HINT)
     return _glob_to_regex(f"[{content}]")
 
 
@@ -432,7 +432,7 @@ def _compile(text: str) -> re.Pattern[str]:
             return re.compile(text[1:])
     except (re.error, RecursionError, OverflowError) as error:
         place = f" at character {error.pos + 1}" if isinstance(error, re.error) and error.pos is not None else ""
-        what = error.msg if isinstance(error, re.error) else "too complex"
+        what = escaped(error.msg) if isinstance(error, re.error) else "too complex"
         raise UsageError(
             f"regular expression {quote(text[1:])} is malformed{place}: {what}",
             hint="Python's syntax; a name without ~ in front needs none",

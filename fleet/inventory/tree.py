@@ -152,10 +152,15 @@ def describe(node: Node) -> str:
 
 def quote(text: str) -> str:
     """Text from an inventory or a pattern as a message may show it: in quotes, escaped, at most 60 characters."""
+    return f"'{escaped(text)}'"
+
+
+def escaped(text: str) -> str:
+    """The same without quotes: what a message has quoted before."""
     shown = text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - the 60 of the docstring
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    return f"'{shown}'"
+    return shown
 
 
 def scalars(node: Node) -> Iterator[ScalarNode]:

@@ -229,6 +229,7 @@ RANGE_HINT = "a range is written vpn[01:09] or vpn-[01-09], a number of a group 
         ("edge-[:3]", "pattern 'edge-[:3]' has a malformed range: [:3]"),
         ("edge-[1:x]", "pattern 'edge-[1:x]' has a malformed range: [1:x]"),
         ("edge-[1-]", "pattern 'edge-[1-]' has a malformed range: [1-]"),
+        ("[:\t]", r"pattern '[:\t]' has a malformed range: [:\t]"),
         ("edge-[1,]", "pattern 'edge-[1,]' has a malformed range: [1,]"),
         ("edge[-1]", "pattern 'edge[-1]' wants a group or a glob before its ["),
         ("edge[1:]", "pattern 'edge[1:]' wants a group or a glob before its ["),
@@ -270,6 +271,11 @@ def test_what_may_mean_names_or_numbers_is_refused(inventory: Inventory, text: s
         (
             "~edge-(",
             "regular expression 'edge-(' is malformed at character 6: missing ), unterminated subpattern",
+            "Python's syntax; a name without ~ in front needs none",
+        ),
+        (
+            "~[z-\t]",
+            r"regular expression '[z-\t]' is malformed at character 2: bad character range z-\t",
             "Python's syntax; a name without ~ in front needs none",
         ),
         ("~a{1,99999999999999999999}", None, "Python's syntax; a name without ~ in front needs none"),
