@@ -33,8 +33,8 @@ _CHILDREN_MEASURED = {"test_cli_console", "test_cli_consent", "test_cluster", "t
 """Files of tests that run what needs a process of its own: for a terminal, or as others are lost."""
 
 
-_LONGEST = ("test_runbook.py", "test_integration.py")
-"""Files of the lab that take longest."""
+_LONGEST = ("test_cluster.py", "test_runbook.py", "test_hostile.py", "test_integration.py", "test_local.py")
+"""Files that take longest."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,10 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     another folder that is not measured.
     """
     files = dict.fromkeys(item.path for item in items if item.path.parent.name in _NOT_MEASURED)
-    lab = sorted((path for path in files if path.parent.name == "lab"), key=lambda path: path.name not in _LONGEST)
+    lab = [path for path in files if path.parent.name == "lab"]
     others = [path for path in files if path.parent.name != "lab"]
     turns = [path for pair in itertools.zip_longest(lab, others) for path in pair if path is not None]
-    rank = {path: number for number, path in enumerate(turns)}
+    longest = {item.path for item in items if item.path.name in _LONGEST}
+    first = sorted(longest, key=lambda path: _LONGEST.index(path.name))
+    rank = {path: number for number, path in enumerate(dict.fromkeys([*first, *turns]))}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
     for item in items:
         if item.path in files or item.get_closest_marker("hypothesis") is not None:

@@ -58,9 +58,11 @@ class Faults:
         greeting: bytes in place of the greeting, after which it never answers; b"" is a mute one.
         hang_up: EOF right after `greeting`.
         reply: what goes wrong with answers.
-        command: only answers to this command are touched by `reply`, `reply_delay` and `notifications`; "" all.
+        command: only answers to this command are touched by `reply`, `reply_delay`, `released` and `notifications`;
+            "" all.
         greeting_delay: seconds before the greeting.
         reply_delay: seconds before each answer.
+        released: each answer waits until it is set.
         notifications: how many real-time messages stand before each answer.
         write_bytes: each write has at most so many; 0: as much as there is.
     """
@@ -71,6 +73,7 @@ class Faults:
     command: str = ""
     greeting_delay: float = 0.0
     reply_delay: float = 0.0
+    released: asyncio.Event | None = None
     notifications: int = 0
     write_bytes: int = 0
 
@@ -171,6 +174,8 @@ class _Conversation:
             await self._write(answer.data)
             return True
         await asyncio.sleep(faults.reply_delay)
+        if faults.released is not None:
+            await faults.released.wait()
         await self._write(_FLOOD_LINE * faults.notifications)
         match faults.reply:
             case None:

@@ -58,11 +58,13 @@ class Cluster:
         self._shards: list[bytes] = []
         self._futures: dict[int, Future[None]] = {}
         self._ended: dict[int, asyncio.Event] = {}
-        self._down: dict[str, Queue] = {}
+        self._down: dict[str, Queue | None] = {}  # to who has begun and not ended; None: nothing was said yet
         self._up: Queue | None = None
         self._tries = 0
         self._broken = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sayings: asyncio.Queue[tuple[str, tuple[Any, ...] | None] | None] = asyncio.Queue()
+        self._speaker: asyncio.Task[None] | None = None
         self._heard: Heard
         self._gone: Gone
 
@@ -111,6 +113,7 @@ class Cluster:
         self._shards = [_dumped(shard, named) for shard in shards]
         self._heard, self._gone = heard, gone
         self._up = await Queue(self._run, client=self._client)
+        self._speaker = asyncio.create_task(self._speak())
         self._do(self._listen(self._up))
         self._do(self._live())
 
@@ -140,7 +143,7 @@ class Cluster:
     def end(self, index: int, token: str | None) -> None:
         """Tells who works off a shard to end; where nobody does, nobody will."""
         if token in self._down:
-            self._do(self._put(self._down[token], (_WANT_END, None)))
+            self._say(token, (_WANT_END, None))
         elif token is None and index in self._futures:
             self._do(self._cancel(self._futures[index]))
 
@@ -151,11 +154,10 @@ class Cluster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(Exception):  # a scheduler that is gone has nothing left to be tidied up
             async with asyncio.timeout(_CLOSE_TIMEOUT):
-                for line in self._down.values():
-                    await line.put(encode(_WANT_END, None))
+                await self._say_the_last()
                 if self._futures:
                     await self._client.cancel([*self._futures.values()])
-                for line in (*self._down.values(), *([self._up] if self._up is not None else [])):
+                for line in (*filter(None, self._down.values()), *([self._up] if self._up is not None else [])):
                     line.close()
         self._futures.clear()
         with suppress(Exception):
@@ -167,10 +169,6 @@ class Cluster:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _put(self, line: Queue, message: tuple[Any, ...]) -> None:
-        with suppress(OSError):  # who listens there is lost, or the scheduler; either is told elsewhere
-            await line.put(encode(*message))
 
     async def _cancel(self, future: Future[None]) -> None:
         with suppress(OSError):
@@ -195,34 +193,69 @@ class Cluster:
                 batches = [await up.get(), *await up.get(batch=True)]
                 for batch in batches:
                     for index, token, message in decode(batch):
-                        await self._hear(index, token, decode(message))
+                        self._hear(index, token, decode(message))
         except Exception as error:  # noqa: BLE001 - the scheduler is lost, or a bug: every server has to have an outcome
-            self._broken = f"the scheduler was lost: {type(error).__name__}: {error}"
-            for index in range(len(self._shards)):
-                self._gone(index, None, self._broken)
+            self._break(error)
 
-    async def _hear(self, index: int, token: str, message: tuple[Any, ...]) -> None:
+    def _hear(self, index: int, token: str, message: tuple[Any, ...]) -> None:
         answer = self._heard(index, token, message)
         if answer is not NO_ANSWER:
-            await self._put(await self._line_to(token), (_ANSWER, answer))
+            self._down.setdefault(token, None)
+            self._say(token, (_ANSWER, answer))
         if message[0] == END:
             self._ended[index].set()
-            if (line := self._down.pop(token, None)) is not None:
-                line.close()
+            self._say(token, None)
 
-    async def _line_to(self, token: str) -> Queue:
-        if token not in self._down:
-            from distributed import Queue  # noqa: PLC0415 - as above
-
-            self._down[token] = await Queue(f"{self._run}-{token}", client=self._client)
-        return self._down[token]
+    def _break(self, error: Exception) -> None:
+        self._broken = f"the scheduler was lost: {type(error).__name__}: {error}"
+        for index in range(len(self._shards)):
+            self._gone(index, None, self._broken)
 
     async def _live(self) -> None:
         """Tells the workers that there is somebody whom they work for."""
         while True:
             await asyncio.sleep(_HERE_EVERY)
-            for line in [*self._down.values()]:
-                await self._put(line, (_HERE, None))
+            for token in self._down:
+                self._say(token, (_HERE, None))
+
+    # --- what is said
+
+    def _say(self, token: str, message: tuple[Any, ...] | None) -> None:
+        """Has a message sent, soon; None where nobody listens any more."""
+        self._sayings.put_nowait((token, message))
+
+    async def _speak(self) -> None:
+        """Sends what is said, one after the other."""
+        try:
+            while (saying := await self._sayings.get()) is not None:
+                await self._send(*saying)
+        except Exception as error:  # noqa: BLE001 - a bug: every server has to have an outcome
+            self._break(error)
+
+    async def _send(self, token: str, message: tuple[Any, ...] | None) -> None:
+        if message is None:
+            line = self._down.pop(token, None)
+            if line is not None:
+                line.close()
+        elif token in self._down:
+            with suppress(OSError):  # who listens there is lost, or the scheduler; either is told elsewhere
+                await (await self._line_to(token)).put(encode(*message))
+
+    async def _line_to(self, token: str) -> Queue:
+        line = self._down[token]
+        if line is None:
+            from distributed import Queue  # noqa: PLC0415 - as above
+
+            line = self._down[token] = await Queue(f"{self._run}-{token}", client=self._client)
+        return line
+
+    async def _say_the_last(self) -> None:
+        """Sends what is left to say: who waits for an answer would hold its worker until it believes to be alone."""
+        for token in self._down:
+            self._say(token, (_WANT_END, None))
+        self._sayings.put_nowait(None)
+        if self._speaker is not None:
+            await self._speaker
 
 
 def _dumped(shard: Shard, home: Home | None) -> bytes:

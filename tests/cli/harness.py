@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from fleet.cli.main import run
 from fleet.demo.clients import SimulatedClient
 from fleet.demo.daemon import NEVER, SimulatedDaemon
 from fleet.demo.farm import Farm, Reach
+from fleet.demo.serve import Faults
 from fleet.demo.workspace import Workspace, write_workspace
 from support import schemas
 
@@ -124,6 +126,14 @@ class Fleet:
         """Whoever held it leaves; may be called in any thread."""
         assert self.thread is not None
         self.thread.loop.call_soon_threadsafe(self.farm[server].vacate)
+
+    def hold(self, *servers: str, command: str = "") -> Callable[[], object]:
+        """These servers answer (that command) only when what is given is called, in any thread."""
+        assert self.thread is not None
+        released = asyncio.Event()
+        for server in servers:
+            self.farm[server].faults = Faults(released=released, command=command)
+        return partial(self.thread.loop.call_soon_threadsafe, released.set)
 
     def set(self, name: str, value: str) -> None:
         self.environment[name] = value

@@ -30,6 +30,7 @@ class Dask:
     address: str = ""
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     scheduler: subprocess.Popen[bytes] | None = None
+    _begun: int = 0
 
     def __enter__(self) -> Self:
         file = self.folder / "scheduler.json"
@@ -45,20 +46,24 @@ class Dask:
                 process.kill()
                 process.wait()
 
-    def add(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts a worker, and waits until it is there."""
-        log = self.folder / f"worker-{name}.log"
-        words = ("--name", name, "--nthreads", "1", "--no-nanny")
-        process = self._start("worker", self.address, *words, log=log, **environment)
-        self.workers.append(process)
-        until(lambda: b"Registered to" in log.read_bytes())
-        return process
+    def keep(self, count: int) -> None:
+        """Starts as many workers as are missing, and waits until they are there."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        logs = [self._begin() for _ in range(count - len(self.workers))]
+        until(lambda: all(b"Registered to" in log.read_bytes() for log in logs))
 
-    def _start(self, what: str, *words: str, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    def _begin(self) -> Path:
+        self._begun += 1
+        log = self.folder / f"worker-{self._begun}.log"
+        words = ("--name", str(self._begun), "--nthreads", "1", "--no-nanny")
+        self.workers.append(self._start("worker", self.address, *words, log=log))
+        return log
+
+    def _start(self, what: str, *words: str, log: Path | None = None) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", what, *words]
         command += ["--host", "127.0.0.1", "--no-dashboard"]
         with (log or self.folder / f"{what}.log").open("wb") as output:
-            environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **environment}
+            environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}
             return subprocess.Popen(
                 command, env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )

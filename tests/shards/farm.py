@@ -12,7 +12,6 @@ from typing import Any
 
 from cli.harness import daemon
 from fleet.demo.farm import Farm
-from fleet.demo.serve import Faults
 
 PATIENCE = 60.0  # seconds, far more than anything here takes
 
@@ -24,12 +23,6 @@ def farm_of(servers: int, clients: int = 2) -> Farm:
         names = [f"client-{number}-{client}" for client in range(clients)]
         farm.add(f"edge-{number:02}", daemon("2.6.14", names, uptime=90_000.0))
     return farm
-
-
-def slow(farm: Farm, *servers: str, seconds: float = 3600.0, command: str = "") -> None:
-    """These servers answer that command so late."""
-    for name in servers:
-        farm[name].faults = Faults(reply_delay=seconds, command=command)
 
 
 def told(farm: Farm, command: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 
 from cli.harness import Fleet
 from fleet.demo.farm import Farm
-from shards.farm import by_name, kill, slow, timeless, told, until, workers_of
+from shards.farm import by_name, kill, timeless, told, until, workers_of
 
 TWO = ("--workers", "2")
 
@@ -46,13 +46,14 @@ def test_two_processes_say_what_one_says(fleet: Fleet, many: Farm, args: tuple[s
 
 
 def test_a_lost_process_is_replaced_where_nothing_was_sent(fleet: Fleet, many: Farm) -> None:
-    slow(many, "edge-05", "edge-06", seconds=2.0)
+    release = fleet.hold("edge-05", "edge-06")
     with fleet.spawn("status", "--all", "--json", *TWO) as run:
         until(lambda: many["edge-05"].daemon.executed)
         until(lambda: many["edge-06"].daemon.executed)
         workers = until(lambda: len(found := workers_of(run.pid)) == 2 and found)
         kill(workers[0])
         kill(workers[1])
+        release()
         out, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     servers = by_name(json.loads(out))
@@ -60,7 +61,7 @@ def test_a_lost_process_is_replaced_where_nothing_was_sent(fleet: Fleet, many: F
 
 
 def test_a_change_of_a_lost_process_is_sent_but_not_confirmed(fleet: Fleet, many: Farm) -> None:
-    slow(many, "edge-05", command="verb", seconds=60.0)
+    fleet.hold("edge-05", command="verb")
     words = ("exec", "verb 4", "--all", "--yes", "-o", "ndjson", "--host-timeout", "2m", "--reply-timeout", "2m")
     with fleet.spawn(*words, *TWO) as run:
         assert run.stdout is not None
@@ -82,7 +83,7 @@ def test_a_change_of_a_lost_process_is_sent_but_not_confirmed(fleet: Fleet, many
 
 
 def test_the_first_ctrl_c_ends_a_run_with_its_outcomes(fleet: Fleet, many: Farm) -> None:
-    slow(many, "edge-05", command="verb", seconds=60.0)
+    fleet.hold("edge-05", command="verb")
     words = ("exec", "verb 4", "--all", "--yes", "--json", "--host-timeout", "2m", "--reply-timeout", "2m")
     with fleet.spawn(*words, *TWO, start_new_session=True) as run:
         until(lambda: "verb 4" in many["edge-05"].daemon.executed)
@@ -95,7 +96,7 @@ def test_the_first_ctrl_c_ends_a_run_with_its_outcomes(fleet: Fleet, many: Farm)
 
 
 def test_nobody_goes_on_without_the_operators_process(fleet: Fleet, many: Farm) -> None:
-    slow(many, *[f"edge-{number:02}" for number in range(1, 21)], command="verb")
+    fleet.hold(*[f"edge-{number:02}" for number in range(1, 21)], command="verb")
     with fleet.spawn("verb", "4", "--all", "--yes", "--json", *TWO, "-f", "2") as run:
         until(lambda: "verb" in many["edge-01"].daemon.executed)
         workers = until(lambda: len(found := workers_of(run.pid)) == 2 and found)
@@ -104,8 +105,9 @@ def test_nobody_goes_on_without_the_operators_process(fleet: Fleet, many: Farm) 
     until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers))
 
 
-def test_the_time_of_a_run_is_over_for_all(fleet: Fleet, many: Farm) -> None:
-    slow(many, "edge-05", "edge-06")
+@pytest.mark.usefixtures("many")
+def test_the_time_of_a_run_is_over_for_all(fleet: Fleet) -> None:
+    fleet.hold("edge-05", "edge-06")
     result = fleet("status", "--json", "--timeout", "2s", *TWO)
     servers = by_name(result.document)
     assert result.status == 4
