@@ -29,10 +29,6 @@ _NOT_MEASURED = {"lab", "docs", "packaging", "faults", "fuzz", "bench"}
 """Folders of tests whose coverage is not measured, as that of properties is not: it more than doubles their time, and
 each line of fleet has an example of its own that reaches it."""
 
-_CHILDREN_MEASURED = {"test_cli_console", "test_cli_consent", "test_cluster", "test_local"}
-"""Files of tests that run what needs a process of its own: for a terminal, or as others are lost."""
-
-
 _LONGEST = ("test_cluster.py", "test_runbook.py", "test_hostile.py", "test_integration.py", "test_local.py")
 """Files that take longest."""
 
@@ -73,13 +69,13 @@ def _folders_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 
 @pytest.fixture(autouse=True)
 def _children_measured_where_it_tells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measuring doubles what it takes to start fleet; but for what needs a terminal, it is measured in this process.
+    """Measuring doubles what it takes to start fleet; only what needs processes of its own is measured in them.
 
     Of a test with several cases the first is measured: what another case alone reaches is a line or two.
     """
     case = getattr(request.node, "callspec", None)
     is_first = case is None or not any(case.indices.values())
-    if request.path.stem not in _CHILDREN_MEASURED or not is_first:
+    if request.node.get_closest_marker("children_measured") is None or not is_first:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 

@@ -12,6 +12,8 @@ from cli.harness import Fleet, daemon, small_farm
 from fleet.demo.farm import Farm, Reach
 from support.terminal import Person, at_a_terminal
 
+pytestmark = pytest.mark.children_measured
+
 
 @asynccontextmanager
 async def at_fleet(fleet: Fleet, *args: str) -> AsyncIterator[tuple[Person, list[bytes | int]]]:

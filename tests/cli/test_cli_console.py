@@ -20,6 +20,8 @@ from fleet.demo.serve import Faults, ReplyFault
 from support.background import Servers, servers
 from support.tmux import WAIT_TIMEOUT, Tmux
 
+pytestmark = pytest.mark.children_measured
+
 __all__ = ["servers"]
 
 

@@ -145,7 +145,7 @@ def test_developers_own_files_are_out_of_reach(lab: Lab, monkeypatch: pytest.Mon
     environment = lab.environment()
     assert "/elsewhere" not in environment.values()
     assert environment["HOME"] == str(lab.home)
-    assert {path.name for path in lab.home.iterdir()} <= {".local"}  # what fleet keeps of the runs of other tests
+    assert {path.name for path in lab.home.iterdir()} <= {".cache", ".local"}  # what fleet keeps of other tests
 
 
 def test_leaving_a_lab_ends_every_process(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Dask:
         command += ["--host", "127.0.0.1", "--no-dashboard"]
         with (log or self.folder / f"{what}.log").open("wb") as output:
             environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}
+            environ.pop("COVERAGE_PROCESS_CONFIG", None)  # it is killed, and would tell nothing of what it measured
             return subprocess.Popen(
                 command, env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )

@@ -36,6 +36,7 @@ def two(shared: Dask) -> Dask:
     return shared
 
 
+@pytest.mark.children_measured
 def test_a_cluster_says_what_one_process_says(fleet: Fleet, many: Farm, two: Dask) -> None:
     many["edge-07"].closed = True
     assert fleet("verb", "4", "--all", "--yes").status == 4

@@ -15,7 +15,8 @@ from shards.farm import by_name, kill, timeless, told, until, workers_of
 
 TWO = ("--workers", "2")
 
-pytestmark = pytest.mark.timeout(300)  # processes start slowly on a machine that is busy
+# Processes start slowly on a machine that is busy.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.children_measured]
 
 
 @pytest.mark.parametrize(
