@@ -268,10 +268,9 @@ def _complain(worker: str, said: Any) -> None:
     Raises:
         RefusedError: it cannot take part.
     """
-    if isinstance(said, ImportError):
-        raise UsageError(f"the worker {worker} lacks fleet: {said}", hint=_NO_DASK)
     if isinstance(said, BaseException):
-        raise UsageError(f"the worker {worker} cannot take part: {type(said).__name__}: {said}", hint=_NO_DASK)
+        kind = "" if type(said) is Exception else f"{type(said).__name__}: "  # Dask's own words for what fleet lacks
+        raise UsageError(f"the worker {worker} cannot take part: {kind}{said}", hint=_NO_DASK)
     version, refusal = said
     if version != __version__:
         raise UsageError(f"the worker {worker} has fleet {version}, and this is {__version__}", hint=_NO_DASK)

@@ -165,6 +165,19 @@ def test_a_scheduler_that_is_not_there_is_said_before_anything_is_sent(fleet: Fl
     assert not any(told(many, "verb").values())
 
 
+def test_a_worker_without_fleet_is_named(fleet: Fleet, many: Farm, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking" / "fleet"
+    lacking.mkdir(parents=True)
+    (lacking / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'fleet'\")\n")
+    with Dask(tmp_path, {"PYTHONPATH": str(lacking.parent)}) as cluster:
+        cluster.keep(1)
+        result = fleet.child("verb", "4", "--all", "--yes", "--scheduler", cluster.address)
+    assert result.status == 2, result.err
+    assert "cannot take part: ModuleNotFoundError(\"No module named 'fleet'\")" in result.err
+    assert "pip install 'openvpn-fleet[dask]', here and on the workers" in result.err
+    assert not any(told(many, "verb").values())
+
+
 def test_a_cluster_without_workers_is_refused(fleet: Fleet, many: Farm, tmp_path: Path) -> None:
     with Dask(tmp_path, {}) as cluster:
         result = fleet.child("status", "--all", "--scheduler", cluster.address)

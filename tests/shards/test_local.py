@@ -96,6 +96,31 @@ def test_the_first_ctrl_c_ends_a_run_with_its_outcomes(fleet: Fleet, many: Farm)
     assert servers["edge-05"]["error"]["sent"] == "verb 4"
 
 
+def test_the_second_ctrl_c_ends_a_run_whose_processes_say_nothing(fleet: Fleet, many: Farm) -> None:
+    fleet.hold("edge-05", command="verb")
+    words = ("exec", "verb 4", "--all", "--yes", "--json", "--host-timeout", "2m", "--reply-timeout", "2m")
+    with fleet.spawn(*words, *TWO) as run:
+        until(lambda: "verb 4" in many["edge-05"].daemon.executed)
+        workers = workers_of(run.pid)
+        for one in workers:
+            os.kill(one, signal.SIGSTOP)
+        try:
+            run.send_signal(signal.SIGINT)
+            assert run.stderr is not None
+            assert run.stderr.readline() == b"interrupted: closing what is open; again to leave at once\n"
+            run.send_signal(signal.SIGINT)
+            assert run.wait(timeout=60) == 130
+        finally:
+            for one in workers:
+                os.kill(one, signal.SIGCONT)
+        out, err = run.communicate(timeout=60)
+    assert out == b""
+    assert err.startswith(b"left at once; what was sent is on record: fleet history show ")
+    until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers))
+    shown = fleet("history", "show", "last", "--json").document
+    assert "edge-05" in {one["name"] for one in shown["servers"] if one["standing"] == "unconfirmed"}
+
+
 def test_nobody_goes_on_without_the_operators_process(fleet: Fleet, many: Farm) -> None:
     fleet.hold(*[f"edge-{number:02}" for number in range(1, 21)], command="verb")
     with fleet.spawn("verb", "4", "--all", "--yes", "--json", *TWO, "-f", "2") as run:
