@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -208,26 +208,32 @@ class Operator:
         line, _, target = command.partition(" > ")
         words = shlex.split(line)[1:]
         self.capture.readouterr()
-        if how.interrupt:
-            self._interrupt_later()
-        status = run(words)
+        with self._interrupting() if how.interrupt else nullcontext():
+            status = run(words)
         out, err = self.capture.readouterr()
         schemas.check(out, words)
         if target:
             Path(target.strip()).write_text(out, "utf-8")
         return Ended(status, out + err)
 
-    def _interrupt_later(self) -> None:
-        """Presses Ctrl-C once a daemon has a session more than now."""
-        sessions = self._sessions()
+    @contextmanager
+    def _interrupting(self) -> Iterator[None]:
+        """Presses Ctrl-C once a daemon has a session more than now, and fleet listens for it: pytest is not meant."""
+        sessions, over = self._sessions(), threading.Event()
 
         def press() -> None:
-            until = time.monotonic() + TIMEOUT
-            while self._sessions() == sessions and time.monotonic() < until:
-                time.sleep(0.02)
-            os.kill(os.getpid(), signal.SIGINT)
+            while not over.wait(0.02):
+                if self._sessions() > sessions and signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
 
-        threading.Thread(target=press, name="Ctrl-C").start()
+        thread = threading.Thread(target=press, name="Ctrl-C")
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _sessions(self) -> int:
         return sum(server.sessions for host in self.farm.hosts.values() for server in host.management.values())
