@@ -219,10 +219,11 @@ class _Evaluator:
         starts_from_all = bool(parts)
         for part in parts:
             sign = part[0] if part[0] in "!&" else ""
-            text = part[len(sign) :].strip()
-            if file is not None and text.startswith("@"):
+            text = part[1:].strip() if sign else part
+            is_file = text.startswith("@")
+            if is_file and file is not None:
                 raise UsageError(f"{file} names another file: {quote(text)}", hint="write its lines into one file")
-            if sign or not text.startswith("@"):
+            if sign or not is_file:
                 terms.append(_Term(sign, text))
             else:
                 of_file, _ = self._terms(_file_parts(text), text)
