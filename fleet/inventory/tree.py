@@ -156,7 +156,7 @@ def quote(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The same without quotes: what a message has quoted before."""
+    """The same without the quotes."""
     shown = text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - the 60 of the docstring
     if not shown.isprintable():
         shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

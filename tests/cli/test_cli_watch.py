@@ -103,7 +103,8 @@ def test_a_pipe_gets_a_line_for_each_server_and_a_summary_each_round(small: Flee
     def asked_often() -> bool:
         return small.farm["gw/udp"].sessions > 3
 
-    result = interrupted(small, "status", "--watch=50ms", when=asked_often)
+    # Who takes longer than the interval has no line in a round: a second is long even on a machine that is busy.
+    result = interrupted(small, "status", "--watch=1s", when=asked_often)
     assert result.status == 0
     assert result.err == ""
     found = rounds(result)
@@ -111,8 +112,7 @@ def test_a_pipe_gets_a_line_for_each_server_and_a_summary_each_round(small: Flee
     everybody = {"edge-1", "gw/tcp", "gw/udp"}
     names = [{line["name"] for line in one} for one in found]
     assert all(one <= everybody for one in names)
-    for server in everybody:  # who takes longer than the interval has no line in a round
-        assert sum(server in one for one in names) >= 2
+    assert names.count(everybody) >= 2
     assert {line["result"]["state"]["name"] for one in found for line in one} == {"CONNECTED"}
     summaries = [line for line in result.lines if line["type"] == "summary"]
     assert {summary["exit_status"] for summary in summaries} == {0}

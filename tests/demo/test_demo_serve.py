@@ -72,11 +72,16 @@ async def test_others_hear_nothing_and_are_served_in_order(listen: Listen) -> No
 class _Gone:
     """A stream whose other end has closed, as asyncssh's is in the turn before its EOF is read."""
 
-    closed = False
+    written = closed = False
+
+    def __init__(self) -> None:
+        self.greeted = asyncio.Event()
 
     def write(self, data: bytes, /) -> None:
         if data != BANNER:
+            self.written = True
             raise BrokenPipeError("Channel not open for sending")
+        self.greeted.set()
 
     async def drain(self) -> None: ...
 
@@ -88,8 +93,9 @@ async def test_what_happens_as_the_session_is_closed_happens() -> None:
     daemon = SimulatedDaemon()
     reader, gone = asyncio.StreamReader(), _Gone()
     session = asyncio.create_task(ManagementServer(daemon).serve(reader, gone))
-    await asyncio.sleep(0.01)
+    await gone.greeted.wait()
     daemon.connect(SimulatedClient("Test-Client"))
+    assert gone.written
     assert [one.client.common_name for one in daemon.instances] == ["Test-Client"]
     reader.feed_eof()
     await session
@@ -207,6 +213,17 @@ async def test_slow_chatty_and_chopped_answers_are_whole(listen: Listen) -> None
         *(b">LOG:179",) * 3,
         b"SUCCESS:",
     ]
+    await leave((reader, writer))
+
+
+async def test_an_answer_that_is_held(listen: Listen) -> None:
+    released = asyncio.Event()
+    reader, writer = await connect(await listen(SimulatedDaemon(), faults=Faults(released=released, command="mute")))
+    writer.write(b"verb\nmute\n")
+    assert [await reader.readline() for _ in range(2)] == [BANNER, b"SUCCESS: verb=3\r\n"]
+    assert await silent(reader)
+    released.set()
+    assert await reader.readline() == b"SUCCESS: mute=0\r\n"
     await leave((reader, writer))
 
 

@@ -76,7 +76,7 @@ SHOWN: Mapping[str, Mapping[str, str]] = {
         "tests/cli/test_cli_ssh.py",
     ),
     "docs/howto/many-servers.md": {
-        "fleet status --all --scheduler tls://10.0.0.1:8786": "tests/shards/test_cluster.py",
+        "fleet status --all --scheduler tls://10.0.0.1:8786": "tests/lab/test_shards.py",
     },
     "docs/howto/ssh.md": {"fleet -F work.conf -J ops@bastion --user ops status": "tests/cli/test_cli_ssh.py"},
     "docs/howto/top.md": {

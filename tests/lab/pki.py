@@ -81,19 +81,22 @@ class Authority:
             .not_valid_after(now + LIFETIME)
         )
 
-    def issue(self, common_name: str, *, server: bool = False, passphrase: str | None = None) -> Credentials:
-        """Sign a new key, encrypted with a passphrase or not at all.
+    def issue(
+        self, common_name: str, *, server: bool = False, both: bool = False, passphrase: str | None = None
+    ) -> Credentials:
+        """Sign a new key of a client, a server, or of who is `both`; encrypted with a passphrase or not at all.
 
         Files are numbered, as a common name may hold what no file name can.
         """
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
-        usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH] if server or both else []
+        usages += [] if server else [ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             self._builder(common_name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(SIGNS, critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .sign(self._key, SHA256())
         )
         credentials = Credentials(self._folder / f"{self._count}.crt", self._folder / f"{self._count}.key")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab.pki import Authority
 from shards.farm import until
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ class Dask:
 
     Attributes:
         folder: of its files.
-        environment: of the workers.
+        environment: of its processes, besides their own.
     """
 
     folder: Path
@@ -68,6 +69,18 @@ class Dask:
             return subprocess.Popen(
                 command, env=environ, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
+
+
+def tls(folder: Path) -> dict[str, str]:
+    """The environment in which scheduler, workers and fleet speak TLS only; they share one certificate."""
+    authority = Authority(folder)
+    peer = authority.issue("dask", both=True)
+    settings = {"CA_FILE": authority.certificate}
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings |= {f"{role}__CERT": peer.certificate, f"{role}__KEY": peer.key}
+    comm = {f"TLS__{name}": str(path) for name, path in settings.items()}
+    comm |= {"DEFAULT_SCHEME": "tls", "REQUIRE_ENCRYPTION": "true"}
+    return {f"DASK_DISTRIBUTED__COMM__{name}": value for name, value in comm.items()}
 
 
 def _address(file: Path) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +70,12 @@ def workers_of(pid: int) -> list[int]:
     """The worker processes of a run: those that the forkserver has forked."""
     below = {one: children(one) for one in children(pid)}
     return sorted(one for inner in below.values() for one in inner)
+
+
+def lines_of(run: subprocess.Popen[bytes], count: int) -> list[Any]:
+    """The next objects that a run tells."""
+    assert run.stdout is not None
+    return [json.loads(run.stdout.readline()) for _ in range(count)]
 
 
 def until(condition: Callable[[], Any]) -> Any:

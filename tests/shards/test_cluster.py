@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.harness import Fleet
 from fleet.demo.farm import Farm
 from shards.dask import Dask
-from shards.farm import kill, timeless, told, until
+from shards.farm import kill, lines_of, timeless, told, until
 
 # What Dask imports alone takes seconds on a machine that is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -62,12 +60,6 @@ def test_a_lost_workers_servers_are_asked_again_where_nothing_was_sent(fleet: Fl
     assert sorted(server["name"] for server in servers) == sorted(many.hosts)
     assert {server["status"] for server in servers} == {"ok"}
     assert summary["summary"]["ok"] == 20
-
-
-def lines_of(run: subprocess.Popen[bytes], count: int) -> list[Any]:
-    """The next objects that a run tells."""
-    assert run.stdout is not None
-    return [json.loads(run.stdout.readline()) for _ in range(count)]
 
 
 def test_a_lost_workers_change_is_sent_but_not_confirmed(fleet: Fleet, many: Farm, two: Dask) -> None:

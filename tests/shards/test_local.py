@@ -11,7 +11,7 @@ import pytest
 
 from cli.harness import Fleet
 from fleet.demo.farm import Farm
-from shards.farm import by_name, kill, timeless, told, until, workers_of
+from shards.farm import by_name, kill, lines_of, timeless, told, until, workers_of
 
 TWO = ("--workers", "2")
 
@@ -65,12 +65,11 @@ def test_a_change_of_a_lost_process_is_sent_but_not_confirmed(fleet: Fleet, many
     fleet.hold("edge-05", command="verb")
     words = ("exec", "verb 4", "--all", "--yes", "-o", "ndjson", "--host-timeout", "2m", "--reply-timeout", "2m")
     with fleet.spawn(*words, *TWO) as run:
-        assert run.stdout is not None
-        servers = [json.loads(run.stdout.readline()) for _ in range(19)]
+        servers = lines_of(run, 19)
         until(lambda: "verb 4" in many["edge-05"].daemon.executed)
         for one in workers_of(run.pid):
             kill(one)
-        servers.append(json.loads(run.stdout.readline()))
+        servers += lines_of(run, 1)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 4, err
     assert sorted(server["name"] for server in servers) == sorted(many.hosts)
